@@ -1,0 +1,3 @@
+"""Domain adaptation that can be trusted."""
+
+__version__ = "0.1.0"

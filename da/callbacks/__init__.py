@@ -1,0 +1,1 @@
+"""What watches a run: scores and model selection, figures, progress."""

@@ -1,0 +1,138 @@
+"""Scores during and after training, and the one place where target labels are looked at."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from torchmetrics import ConfusionMatrix, Metric
+
+from da.data.base import Role
+from da.methods.base import Method
+from da.types import HIDDEN, Encoded
+from da.validators.base import Validator
+
+Weights = Literal["last", "selected"]
+ORACLE = "oracle"
+"""The selection metric that reads target labels."""
+
+
+class Scores(Callback):
+    """Feeds what `validation_step` and `test_step` return to confusion matrices and validators.
+
+    Target labels reach the target's confusion matrix only, whose accuracy is logged as
+    `oracle/target_acc` during training. Validators get target rows whose labels are blanked.
+
+    Args:
+        num_classes: size of the confusion matrices.
+        validators: by name; those that read a domain which the method does not open are left out.
+        selection_metric: name of the validator that picks `selected.ckpt`, or "oracle".
+    """
+
+    def __init__(self, num_classes: int, validators: Mapping[str, Validator], selection_metric: str) -> None:
+        self.matrices: dict[Role, Metric] = {
+            role: ConfusionMatrix(task="multiclass", num_classes=num_classes) for role in ("source", "target")
+        }
+        self.validators = dict(validators)
+        self.selection_metric = selection_metric
+        if selection_metric not in {*validators, ORACLE}:
+            raise ValueError(
+                f"selection_metric={selection_metric} is no validator; there are {sorted(validators)} (or "
+                f"{ORACLE!r}, which reads target labels)"
+            )
+        self.history: list[dict[str, float]] = []  # what each validation gave, by metric key
+        self.test: dict[Weights, dict[Role, torch.Tensor]] = {}  # confusion matrices [c, c]
+        self.weights: Weights = "last"  # those that the next test scores
+
+    @property
+    def monitor(self) -> str:
+        """Metric key that picks the checkpoint; higher is better."""
+        return "oracle/target_acc" if self.selection_metric == ORACLE else f"val/validator/{self.selection_metric}"
+
+    def setup(self, trainer: Trainer, method: Any, stage: str) -> None:
+        """Leave out the validators whose domains stay closed; ValueError if the selecting one is among them."""
+        self.active = {n: v for n, v in self.validators.items() if v.reads <= set(method.evaluated)}
+        if self.selection_metric not in {*self.active, ORACLE}:
+            raise ValueError(
+                f"selection_metric={self.selection_metric} needs the source, which {type(method).__name__} does not "
+                f"open; {', '.join(sorted(self.active))} will do"
+            )
+        for metric in (*self.matrices.values(), *self.active.values()):
+            metric.to(method.device)
+
+    def on_fit_start(self, trainer: Trainer, method: Any) -> None:
+        for metric in (*self.matrices.values(), *self.active.values()):
+            metric.to(method.device)
+
+    on_test_start = on_fit_start
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        role: Role = method.evaluated[dataloader_idx]
+        self.matrices[role].update(outputs.logits, outputs.y)
+        blind: Encoded = outputs._replace(y=torch.full_like(outputs.y, HIDDEN)) if role == "target" else outputs
+        for validator in self.active.values():
+            validator.update(role, blind)
+
+    def on_validation_epoch_end(self, trainer: Trainer, method: Any) -> None:
+        keys = {"source": "val/source_acc", "target": "oracle/target_acc"}
+        values = {keys[role]: _accuracy(self.matrices[role].compute()) for role in method.evaluated}
+        values |= {f"val/validator/{name}": float(validator.compute()) for name, validator in self.active.items()}
+        for metric in (*self.matrices.values(), *self.active.values()):
+            metric.reset()
+        method.log_dict({**values, "step": float(method.batches_seen)}, rank_zero_only=False)
+        self.history.append({**values, "epoch": float(trainer.current_epoch)})
+
+    def on_test_batch_end(
+        self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        role: Role = ("source", "target")[dataloader_idx]  # type: ignore[assignment]
+        self.matrices[role].update(outputs.logits, outputs.y)
+
+    def on_test_epoch_end(self, trainer: Trainer, method: Any) -> None:
+        self.test[self.weights] = {role: matrix.compute().cpu() for role, matrix in self.matrices.items()}
+        for matrix in self.matrices.values():
+            matrix.reset()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the parts of results.json that were measured here. Accuracies are fractions."""
+        last = self.history[-1]
+        best = max(self.history, key=lambda values: values["oracle/target_acc"])
+        chosen = max(self.history, key=lambda values: values[self.monitor])
+        prefix = "val/validator/"
+        return {
+            "test": {
+                f"{role}_acc": {weights: _accuracy(matrices[role]) for weights, matrices in self.test.items()}
+                for role in ("source", "target")
+            }
+            | {
+                "target_class_acc": {
+                    weights: _class_accuracies(matrices["target"]) for weights, matrices in self.test.items()
+                }
+            },
+            "validators": {key.removeprefix(prefix): last[key] for key in last if key.startswith(prefix)},
+            "selected": {
+                "epoch": int(chosen["epoch"]),
+                "validators": {key.removeprefix(prefix): chosen[key] for key in chosen if key.startswith(prefix)},
+            },
+            "oracle": {
+                "best_target_acc": best["oracle/target_acc"],
+                "best_epoch": int(best["epoch"]),
+                "last_target_acc": last["oracle/target_acc"],
+                "selected_target_acc": chosen["oracle/target_acc"],
+            },
+        }
+
+
+def _accuracy(confusion: torch.Tensor) -> float:
+    return int(confusion.trace()) / max(int(confusion.sum()), 1)
+
+
+def _class_accuracies(confusion: torch.Tensor) -> list[float | None]:
+    """Recall of each class, None where it has no rows."""
+    rows = confusion.sum(dim=1)
+    return [int(confusion[c, c]) / int(rows[c]) if rows[c] else None for c in range(len(confusion))]
+
+

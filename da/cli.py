@@ -1,0 +1,143 @@
+"""Command line. The first word may be a sub-command; `train`, or anything else, is the Hydra application.
+
+Imports neither torch nor Lightning: help and mistakes in the options come at once.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from da.record import finished
+from da.settings import check_settings, register_resolvers
+
+USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
+       da train -m [option=value,value ...]   train many
+       da report RUNS...                  a table over runs: da report --help
+"""
+
+
+def config_dir() -> str:
+    """conf/ inside the installed wheel, else conf/ beside da/ in a checkout."""
+    packaged = Path(str(files("da"))) / "conf"
+    checkout = Path(str(files("da"))).parent / "conf"
+    for path in (packaged, checkout):
+        if (path / "train.yaml").is_file():
+            return str(path)
+    raise FileNotFoundError(f"no conf/train.yaml in {packaged} or {checkout}; reinstall lambda-da")
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    command, *arguments = sys.argv[1:] or ["help"]
+    if command in ("help", "-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    if command == "report":
+        from da.report.cli import main as report
+
+        return report(arguments)
+    if command == "train":
+        del sys.argv[1]  # a process that Lightning starts again gets the bare options
+    elif "=" not in command and not command.startswith("-"):
+        return _fail(f"there is no command {command!r}; there are train and report")
+    return _hydra()
+
+
+_failures: list[str] = []
+
+
+def _hydra() -> int:
+    # Hydra would print a traceback of its own choice and exit; with this it raises.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register_resolvers()
+    debug = "debug=true" in (argument.lower() for argument in sys.argv)
+    try:
+        _train()
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(_one_line(error))
+    return 1 if _failures else 0
+
+
+@hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
+def _train(cfg: DictConfig) -> float | None:
+    try:
+        with _isolated_job():
+            return _job(cfg)
+    except Exception as error:
+        if cfg.get("debug") is True:
+            traceback.print_exc()
+        _failures.append(_one_line(error))
+        _fail(f"{cfg.names.method} seed {cfg.seed}: {_one_line(error)}" if _in_sweep() else _one_line(error))
+        if HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
+            raise  # this is another process, which reports to its launcher by raising
+        return None
+
+
+def _job(cfg: DictConfig) -> float | None:
+    """Train one configuration, unless its results are there already."""
+    check_settings(cfg)
+    folder = Path(cfg.run_dir)
+    if finished(folder, cfg) and not cfg.force:
+        print(f"{_shown(folder)} is complete already; force=true trains it again")
+        return None
+    from da.run import run
+
+    results = run(cfg)
+    if "status" in results:  # the process of rank 0
+        accuracy = results["test"]["target_acc"]["last"]
+        print(f"{cfg.names.method} seed {cfg.seed}: target test accuracy {accuracy:.1%}, in {_shown(folder)}", flush=True)
+    return float(results["selected"]["validators"].get(cfg.selection_metric, float("nan")))
+
+
+@contextmanager
+def _isolated_job() -> Iterator[None]:
+    """Let each job of a sweep use several processes.
+
+    Lightning's launcher starts sys.argv again in its children (inside a sweep that would be the whole
+    sweep) and leaves its process group and variables behind.
+    """
+    argv, environ = sys.argv[:], dict(os.environ)
+    if _in_sweep():
+        sys.argv[1:] = list(HydraConfig.get().overrides.task)
+    try:
+        yield
+    finally:
+        if "da.distributed" in sys.modules:
+            sys.modules["da.distributed"].close()
+        sys.argv[:] = argv
+        os.environ.clear()
+        os.environ.update(environ)
+
+
+def _in_sweep() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _shown(path: Path) -> Path:
+    """The path relative to where the user stands, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # OmegaConf adds lines about its own types, Hydra a hint at its flags.
+    lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "Set the env"))]
+    return " ".join(lines) or type(error).__name__
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return 1

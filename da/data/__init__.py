@@ -1,0 +1,1 @@
+"""Source and target data as named streams of batches."""

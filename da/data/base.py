@@ -1,0 +1,201 @@
+"""Data of a domain-adaptation task: named training streams, and source and target rows to score."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from da.data.rows import EvalSampler, Hidden, Rows, StreamSampler, Subset, stable_seed
+from da.distributed import rank, world_size
+from da.types import Samples
+
+Role = Literal["source", "target"]
+Split = Literal["val", "test"]
+
+ROLE_OF_STREAM: Mapping[str, Role] = {"source": "source", "target": "target", "labeled": "target", "oracle": "target"}
+"""Training streams and the domain each one reads: `target` has its labels hidden, `labeled` shows k of them
+a class, `oracle` shows them all."""
+
+LABEL_STREAMS = frozenset({"labeled", "oracle"})
+"""Streams that show target labels; a run that opens one says so in its results."""
+
+
+class Domain(NamedTuple):
+    """The rows of one domain, with labels."""
+
+    name: str
+    train: Rows
+    val: Rows
+    test: Rows
+
+
+class DomainData(LightningDataModule, ABC):
+    """Streams of training batches and sets to evaluate; a subclass only says what a domain is.
+
+    Nothing is opened that is not asked for: `load` gets the streams the method trains on, and a
+    source-free method leaves the source files closed.
+
+    Args:
+        num_classes: number of classes, the same in both domains.
+        batch_size: rows a batch for every stream, summed over all processes.
+        steps_per_epoch: batches in an epoch; None: as many as the longest stream has.
+        labels_per_class: labelled target rows a class in the `labeled` stream.
+        val_rows: at most so many rows of a domain are scored at each validation.
+        num_workers: processes that load batches beside the training process.
+        seed: of the order of the batches, of the augmentation and of the labelled target rows.
+    """
+
+    available = frozenset(ROLE_OF_STREAM)
+
+    def __init__(
+        self,
+        num_classes: int,
+        batch_size: Mapping[str, int],
+        steps_per_epoch: int | None = None,
+        labels_per_class: int = 5,
+        val_rows: int = 2000,
+        eval_batch_size: int = 500,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.batch_size = dict(batch_size)
+        self.steps_per_epoch = steps_per_epoch
+        self.labels_per_class = labels_per_class
+        self.val_rows = val_rows
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.streams: frozenset[str] = frozenset()
+        self.evaluated: tuple[Role, ...] = ("source", "target")
+        self._domains: dict[Role, Domain] = {}
+
+    @abstractmethod
+    def read(self, role: Role) -> Domain:
+        """Open the domain that plays `role`."""
+
+    @abstractmethod
+    def names(self) -> dict[Role, str]:
+        """Return the names of the two domains, without opening them."""
+
+    @abstractmethod
+    def hashes(self) -> dict[str, str]:
+        """Return the sha256 of everything that was opened, by name."""
+
+    def domain(self, role: Role) -> Domain:
+        """Return the domain that plays `role`, opened at the first call."""
+        if role not in self._domains:
+            domain = self.read(role)
+            if not len(domain.train):
+                raise ValueError(f"the {role} domain {domain.name!r} has no training rows")
+            self._check_labels(role, domain)
+            self._domains[role] = domain
+        return self._domains[role]
+
+    def load(self, streams: frozenset[str], evaluated: tuple[Role, ...] = ("source", "target")) -> None:
+        """Open what the method's `streams` need and no more; `evaluated` domains are scored at validation.
+
+        Raises ValueError for a stream that this data set lacks, or whose domain is smaller than a batch.
+        """
+        if missing := streams - self.available:
+            raise ValueError(
+                f"{type(self).__name__} has streams {sorted(self.available)}, the method needs {sorted(missing)} too"
+            )
+        self.streams, self.evaluated = streams, evaluated
+        for stream in sorted(streams):
+            size, rows = self._batch_size(stream), len(self.train_set(stream))
+            if size > rows:
+                name = self.domain(ROLE_OF_STREAM[stream]).name
+                raise ValueError(
+                    f"data.batch_size.{stream}={size} is larger than the {rows} rows of stream {stream!r} ({name}); "
+                    f"at most {rows} will do"
+                )
+
+    def train_set(self, stream: str) -> Rows:
+        """Rows of a training stream: target labels are hidden here, before anything else sees them."""
+        rows = self.domain(ROLE_OF_STREAM[stream]).train
+        if stream == "target":
+            return Hidden(rows)
+        if stream == "labeled":
+            return Subset(rows, self._few_labels(rows.y))
+        return rows
+
+    def eval_set(self, role: Role, split: Split) -> Rows:
+        """Rows to score, with labels; who may look at the target's is decided in `da.callbacks.selection`."""
+        rows = self.domain(role).test if split == "test" else self.domain(role).val
+        if split == "val" and len(rows) > self.val_rows:
+            generator = torch.Generator().manual_seed(stable_seed("val", role))
+            rows = Subset(rows, torch.randperm(len(rows), generator=generator)[: self.val_rows].sort().values)
+        return rows
+
+    def train_dataloader(self) -> CombinedLoader:
+        """One batch of every stream a step."""
+        sets = {stream: self.train_set(stream) for stream in sorted(self.streams)}
+        steps = self.steps_per_epoch or max(len(rows) // self._batch_size(name) for name, rows in sets.items())
+        loaders = {
+            name: self._loader(
+                rows, StreamSampler(len(rows), self._batch_size(name), steps, self.seed, name, rank(), world_size())
+            )
+            for name, rows in sets.items()
+        }
+        return CombinedLoader(loaders, mode="min_size")
+
+    def val_dataloader(self) -> list[DataLoader[Samples]]:
+        return [self.eval_loader(self.eval_set(role, "val")) for role in self.evaluated]
+
+    def test_dataloader(self) -> list[DataLoader[Samples]]:
+        return [self.eval_loader(self.eval_set(role, "test")) for role in ("source", "target")]
+
+    def eval_loader(self, rows: Rows, shared: bool = True) -> DataLoader[Samples]:
+        """Every row once, in order; dealt over the processes if `shared`, else all of them to each."""
+        deal = (rank(), world_size()) if shared else (0, 1)
+        return self._loader(rows, EvalSampler(len(rows), self.eval_batch_size, *deal))
+
+    def _loader(self, rows: Rows, sampler: StreamSampler | EvalSampler) -> DataLoader[Samples]:
+        return DataLoader(
+            rows,
+            sampler=sampler,  # type: ignore[arg-type]  # a sampler of whole draws, hence no batching by the loader
+            batch_size=None,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=False,
+        )
+
+    def _batch_size(self, stream: str) -> int:
+        if stream not in self.batch_size:
+            raise ValueError(f"data.batch_size has {sorted(self.batch_size)}, the method needs {stream!r} too")
+        return self.batch_size[stream]
+
+    def _few_labels(self, y: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(stable_seed(self.seed, "labeled"))
+        order = torch.randperm(len(y), generator=generator)
+        chosen = [order[y[order] == c][: self.labels_per_class] for c in range(self.num_classes)]
+        for c, rows in enumerate(chosen):
+            if len(rows) < self.labels_per_class:
+                raise ValueError(
+                    f"data.labels_per_class={self.labels_per_class}, but class {c} has {len(rows)} target rows"
+                )
+        return torch.cat(chosen)
+
+    def _check_labels(self, role: Role, domain: Domain) -> None:
+        for split, rows in (("train", domain.train), ("test", domain.test)):
+            if len(rows) and not 0 <= int(rows.y.min()) <= int(rows.y.max()) < self.num_classes:
+                raise ValueError(
+                    f"data.num_classes={self.num_classes}, but the {split} labels of the {role} domain "
+                    f"{domain.name!r} run from {int(rows.y.min())} to {int(rows.y.max())}"
+                )
+
+
+def hold_out(rows: Rows, fraction: float) -> tuple[Rows, Rows]:
+    """Split rows into (train, val), the same way in every run: `fraction` of them, drawn at random, are val."""
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"val_fraction must lie between 0 and 1, got {fraction}")
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(stable_seed("hold_out")))
+    n = max(1, round(fraction * len(rows)))
+    return Subset(rows, order[n:].sort().values), Subset(rows, order[:n].sort().values)

@@ -1,0 +1,1 @@
+"""Methods: who updates which parameters, with which loss, when."""

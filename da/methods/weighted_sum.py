@@ -1,0 +1,30 @@
+"""The family L = sum_k lambda_k(p) * term_k: DAN, CORAL, DANN, CDAN, MCC, BNM, fine-tuning ..."""
+
+from collections.abc import Mapping
+from typing import final
+
+from da.methods.base import JointMethod, OptimizerFactory
+from da.models.network import Network
+from da.schedules import Schedule
+from da.terms.base import Losses, Objective, Term
+from da.types import Step
+
+
+@final
+class WeightedSum(JointMethod):
+    """Trains on the sum of its terms. The streams are those that the terms read."""
+
+    def __init__(
+        self,
+        net: Network,
+        optimizer: OptimizerFactory,
+        terms: Mapping[str, Term],
+        weights: Mapping[str, Schedule] | None = None,
+        lr_schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(net, optimizer, lr_schedule)
+        self.objective = Objective(terms, weights)
+        self.streams = self.objective.streams
+
+    def loss(self, step: Step) -> Losses:
+        return self.objective(step)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped

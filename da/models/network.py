@@ -1,0 +1,93 @@
+"""The shared feature extractor and its classifier."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from da.models.batch_norm import share_batch_norm
+
+BatchNormPolicy = Literal["joint", "separate"]
+"""Whose statistics normalise a training batch: those of all streams in one forward pass, or each stream its own."""
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that share a learning rate."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    lr_scale: float  # relative to the optimizer's learning rate
+
+
+class Bottleneck(nn.Sequential):
+    """Linear -> batch norm -> ReLU -> dropout, the last three as asked for."""
+
+    def __init__(
+        self, in_dim: int, out_dim: int, batch_norm: bool = True, relu: bool = True, dropout: float = 0.5
+    ) -> None:
+        layers: list[nn.Module] = [nn.Linear(in_dim, out_dim)]
+        layers += [nn.BatchNorm1d(out_dim)] if batch_norm else []
+        layers += [nn.ReLU()] if relu else []
+        layers += [nn.Dropout(dropout)] if dropout else []
+        super().__init__(*layers)
+
+
+class Network(nn.Module):
+    """x -> backbone -> bottleneck -> z [n, feature_dim] -> head -> logits [n, num_classes].
+
+    Args:
+        backbone: any module with an `out_dim`; x is whatever it accepts.
+        feature_dim: width of z; without a bottleneck the backbone's own `out_dim`.
+        num_classes: width of the logits.
+        bottleneck: builds the module between backbone and z from (in_dim, out_dim).
+        normalised_head: weight-normalised classifier, as in SHOT.
+        batch_norm: see `BatchNormPolicy`.
+        backbone_lr_scale: learning rate of the backbone relative to the rest; 0.1 is usual for a pretrained one.
+        input: facts about x (channels and size of an image, ...) which the data configs read.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        feature_dim: int,
+        num_classes: int,
+        bottleneck: Callable[[int, int], nn.Module] | None = None,
+        normalised_head: bool = False,
+        batch_norm: BatchNormPolicy = "joint",
+        backbone_lr_scale: float = 1.0,
+        input: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        out_dim = cast(int, backbone.out_dim)
+        if bottleneck is None and out_dim != feature_dim:
+            raise ValueError(f"net.feature_dim={feature_dim}, but the backbone gives {out_dim} and there is no bottleneck")
+        self.backbone = backbone
+        self.bottleneck = nn.Identity() if bottleneck is None else bottleneck(out_dim, feature_dim)
+        self.normalised_head = normalised_head
+        self.feature_dim, self.num_classes = feature_dim, num_classes
+        self.batch_norm: BatchNormPolicy = batch_norm
+        self.backbone_lr_scale = backbone_lr_scale
+        self.input = dict(input or {})
+        self.head = self.new_head()
+        share_batch_norm(self)
+        if any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third off a CPU step
+
+    def new_head(self) -> nn.Module:
+        """Return a freshly initialised classifier z -> logits."""
+        head = nn.Linear(self.feature_dim, self.num_classes)
+        return weight_norm(head) if self.normalised_head else head
+
+    def forward(self, x: Any) -> tuple[Tensor, Tensor]:
+        z = self.bottleneck(self.backbone(x))
+        return z, self.head(z)
+
+    def parameter_groups(self) -> Iterator[ParameterGroup]:
+        """Trainable parameters by learning rate."""
+        parts = {"backbone": self.backbone_lr_scale, "bottleneck": 1.0, "head": 1.0}
+        for name, scale in parts.items():
+            parameters = [p for p in self.get_submodule(name).parameters() if p.requires_grad]
+            if parameters:
+                yield ParameterGroup(name, parameters, scale)

@@ -1,0 +1,79 @@
+"""Any classifier of torchvision as a backbone."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from da.models.state import check_fits
+
+
+class Torchvision(nn.Module):
+    """The named torchvision classifier without its last layer: images -> [n, out_dim].
+
+    Args:
+        name: one of `torchvision.models.list_models(module=torchvision.models)`.
+        weights: None for a random start, the name of a torchvision weights entry ("DEFAULT",
+            "IMAGENET1K_V1") which is downloaded and checked, or the path of a .safetensors file.
+
+    Neither way executes pickled code.
+    """
+
+    def __init__(self, name: str, weights: str | None = None) -> None:
+        super().__init__()
+        known = models.list_models(module=models)
+        if name not in known:
+            raise ValueError(f"torchvision has no classifier {name!r}; it has {', '.join(known)}")
+        model = models.get_model(name, weights=None, **_EXTRA.get(name, {}))
+        if weights is not None:
+            model.load_state_dict(_state_dict(name, weights, model))
+        _drop_auxiliary(model)
+        self.out_dim = _remove_last_layer(model)
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.model(x)
+        return features.flatten(start_dim=1)
+
+
+# Saves the half minute that their own truncated-normal start takes on a CPU.
+_EXTRA = {name: {"init_weights": False} for name in ("googlenet", "inception_v3")}
+
+
+def _state_dict(name: str, weights: str, model: nn.Module) -> dict[str, Tensor]:
+    if not weights.endswith(".safetensors"):
+        entries = models.get_model_weights(name)
+        if weights not in entries.__members__:
+            raise ValueError(
+                f"net.backbone.weights={weights}: torchvision's {name} has {', '.join(entries.__members__)}; "
+                "or give the path of a .safetensors file"
+            )
+        state: dict[str, Tensor] = entries[weights].get_state_dict(progress=False, check_hash=True, weights_only=True)
+        return state
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"net.backbone.weights={weights}: no such file")
+    state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
+    check_fits(state, model.state_dict(), str(path), name)
+    return state
+
+
+def _drop_auxiliary(model: nn.Module) -> None:
+    """GoogLeNet and Inception return extra outputs in training unless their side branches go."""
+    for name in ("aux1", "aux2", "AuxLogits"):
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
+    if hasattr(model, "aux_logits"):
+        model.aux_logits = False
+
+
+def _remove_last_layer(model: nn.Module) -> int:
+    """Replace the classifying layer by the identity; return the width of what it was given."""
+    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    # SqueezeNet classifies by a 1x1 convolution, which is followed by ReLU and pooling.
+    convolutions = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    name, layer = linear[-1] if linear else convolutions[-1]
+    model.set_submodule(name, nn.Identity())
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+

@@ -1,0 +1,45 @@
+"""State dicts: read without executing anything, and compared with what they should fit."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as tensors and plain values; pickled code in it is refused, not executed.
+
+    Raises FileNotFoundError, or ValueError for a file that is not such a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged or holds more than tensors and plain values, and was not loaded: {_first_line(error)}"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"{path} is not a checkpoint of a run: it has no 'state_dict'")
+    return checkpoint
+
+
+def check_fits(state: dict[str, Tensor], expected: dict[str, Tensor], where: str, what: str) -> None:
+    """Raise ValueError naming the first differences if `state` is not a state dict like `expected`."""
+    missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & state.keys())
+        if state[key].shape != expected[key].shape
+    ]
+    if missing or surplus or shapes:
+        found = {"missing": missing, "unexpected": surplus, "other shape": shapes}
+        text = "; ".join(f"{kind} ({len(keys)}): {', '.join(keys[:3])}" for kind, keys in found.items() if keys)
+        raise ValueError(f"{where} does not fit {what}: {text}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,97 @@
+"""The run folder: results.json, and what is known of how it came about."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from da.settings import config_hash
+
+SCHEMA = "da.results/1"
+PACKAGES = ("lambda-da", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
+MADE_BY_A_RUN = ("checkpoints", "figures", "pretrain", "metrics.csv", "results.json", "wandb")
+
+
+def finished(folder: Path, cfg: DictConfig) -> bool:
+    """Whether the folder holds the complete results of this very config."""
+    try:
+        results = json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(results.get("status") == "complete" and results.get("config_hash") == config_hash(cfg))
+
+
+class RunRecord:
+    """Writes results.json: `running` at the start, then `complete` or `failed`, each time as a whole."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.folder = Path(cfg.run_dir)
+        commit, dirty = _git_state()
+        self.known: dict[str, Any] = {
+            "schema": SCHEMA,
+            "status": "running",
+            "error": None,
+            **{key: cfg.names[key] for key in ("method", "data", "net")},
+            "source": None,
+            "target": None,
+            "seed": cfg.seed,
+            "config_hash": config_hash(cfg),
+            "selection_metric": cfg.selection_metric,
+            "git_commit": commit,
+            "git_dirty": dirty,
+            "versions": {name: _version(name) for name in PACKAGES},
+        }
+
+    def start(self, keep: bool) -> None:
+        """Take possession of the folder. What an earlier run left there goes, unless `keep`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in () if keep else MADE_BY_A_RUN:
+            path = self.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if keep and (self.folder / "metrics.csv").exists():
+            (self.folder / "metrics.csv").rename(self.folder / "metrics.before-resume.csv")
+        self._write()
+
+    def finish(self, measured: dict[str, Any]) -> dict[str, Any]:
+        """Write the complete results and return them."""
+        self.known |= measured | {"status": "complete"}
+        self._write()
+        return self.known
+
+    def fail(self, error: BaseException) -> None:
+        """Write that the run came to nothing, and why."""
+        self.known |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        self._write()
+
+    def _write(self) -> None:
+        draft = self.folder / "results.json.part"
+        draft.write_text(json.dumps(self.known, indent=2, allow_nan=False) + "\n")
+        os.replace(draft, self.folder / "results.json")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Commit of the checkout this code runs from, and whether tracked files differ from it; None outside of git."""
+
+    def git(*arguments: str) -> str:
+        where = Path(__file__).parent
+        return subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An installed copy may lie inside somebody else's repository.
+        if not git("ls-files", Path(__file__).name):
+            return None, None
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None

@@ -1,0 +1,1 @@
+"""What comes after the runs: results files read back, intervals over seeds, tables and figures."""

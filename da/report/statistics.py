@@ -1,0 +1,33 @@
+"""Means over seeds, with the interval that says how far to trust them."""
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+
+class Interval(NamedTuple):
+    """`mean` +- `half_width` of `n` values; `half_width` is None where there is no interval."""
+
+    mean: float
+    half_width: float | None
+    n: int
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Mean of `values` and the half width of its two-sided interval by Student's t, t(n - 1) * s / sqrt(n).
+
+    The unit of repetition is one seed: a full re-run, with new initial weights and a new order of the
+    batches, on the same test rows. The interval is about the re-run, not about other test rows or other
+    data sets. `s` is the standard deviation with n - 1; one value has no spread, so no interval: None, never 0.
+    Raises ValueError on no values, or a level outside (0, 1).
+    """
+    if not values:
+        raise ValueError("there are no values to take the mean of: give one value a seed")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, but must lie between 0 and 1, e.g. 0.95")
+    n = len(values)
+    if n == 1:
+        return Interval(float(values[0]), None, 1)
+    from scipy.special import stdtrit  # the same quantile as scipy.stats.t.ppf, imported in a third of the time
+
+    return Interval(fmean(values), float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / n**0.5, n)

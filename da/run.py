@@ -1,0 +1,206 @@
+"""One run: build, optional source stage, adaptation, test, results."""
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from da.build import build
+from da.callbacks.progress import make_progress, on_terminal
+from da.callbacks.seeding import SeedEachEpoch
+from da.callbacks.selection import ORACLE, Scores
+from da.cost import peak_memory_mib, reset_peak_memory
+from da.data.base import LABEL_STREAMS, DomainData
+from da.methods.base import Method
+from da.models.network import Network
+from da.models.state import check_fits, load_checkpoint
+from da.record import RunRecord
+from da.settings import check_settings
+
+if TYPE_CHECKING:
+    from da.callbacks.figures import Figures
+
+
+class Fitted(NamedTuple):
+    """A finished training stage."""
+
+    method: Method
+    trainer: pl.Trainer
+    scores: Scores
+    last: Path
+    selected: Path
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Train and test one configuration in `cfg.run_dir`; return what results.json says.
+
+    Whatever goes wrong is raised, after results.json says `failed`.
+    """
+    check_settings(cfg)
+    _quiet()
+    record = RunRecord(cfg)
+    if rank_zero_only.rank == 0:
+        record.start(keep=cfg.resume is not None)
+    try:
+        measured = _train_and_test(cfg, record.folder)
+    except BaseException as error:
+        if rank_zero_only.rank == 0:
+            record.fail(error)
+        raise
+    return record.finish(measured) if rank_zero_only.rank == 0 else measured
+
+
+def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    reset_peak_memory()
+    started = time.monotonic()
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data: DomainData = build(cfg.data, "data")
+    net: Network = build(cfg.net, "net")
+    if net.num_classes != data.num_classes:
+        raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
+    if cfg.init_from is not None:
+        _load_network(net, cfg.init_from)
+    if cfg.pretrain is not None and cfg.init_from is None:
+        source_stage = fit(cfg, "pretrain", net, data, folder / "pretrain", "source_acc")
+        _load_network(net, source_stage.selected)
+    pretrained_streams = data.streams
+    figures = _figures(cfg, data)
+    if figures:
+        figures.before(net)
+    fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, _extra_loggers(cfg, folder), cfg.resume)
+    seconds = time.monotonic() - started
+    if figures:
+        figures.after(fitted.method.net)
+    _test(fitted, data)
+    measured = {
+        **{role: name for role, name in data.names().items()},
+        "data_hashes": data.hashes(),
+        "target_labels": sorted(LABEL_STREAMS & (fitted.method.streams | pretrained_streams))
+        + ["selection"] * (cfg.selection_metric == ORACLE),
+        "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
+        "world_size": fitted.trainer.world_size,
+        **fitted.scores.summary(),
+        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib()},
+    }
+    _log_test(fitted, measured)
+    if figures:
+        figures.draw(fitted, data.names())
+    return measured
+
+
+def fit(
+    cfg: DictConfig,
+    stage: str,
+    net: Network,
+    data: DomainData,
+    folder: Path,
+    selection_metric: str,
+    loggers: Sequence[Logger] = (),
+    resume: str | None = None,
+) -> Fitted:
+    """Train the method that the config holds under `stage` ("method" or "pretrain")."""
+    method: Method = build(
+        cfg[stage],
+        stage,
+        net=net,
+        optimizer=build(cfg.optimizer, "optimizer"),
+        lr_schedule=build(cfg.lr_schedule, "lr_schedule"),
+    )
+    data.load(method.streams, method.evaluated)
+    validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
+    scores = Scores(data.num_classes, validators, selection_metric)
+    checkpoints = folder / "checkpoints"
+    last = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
+    selected = ModelCheckpoint(
+        checkpoints,
+        filename="selected",
+        monitor=scores.monitor,
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
+    trainer: pl.Trainer = build(
+        cfg.trainer,
+        "trainer",
+        default_root_dir=folder,
+        callbacks=[scores, SeedEachEpoch(cfg.seed), make_progress(label), selected, last],
+        logger=[CSVLogger(folder, name="", version=""), *loggers],
+        use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
+        num_sanity_val_steps=0,
+        enable_progress_bar=on_terminal(),
+        enable_model_summary=False,
+    )
+    if resume is not None:
+        check_fits(load_checkpoint(resume)["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
+    try:
+        trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
+    except FloatingPointError as error:
+        kept = f"; the last good checkpoint is {checkpoints / 'last.ckpt'}" if trainer.current_epoch else ""
+        raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
+    return Fitted(method, trainer, scores, checkpoints / "last.ckpt", checkpoints / "selected.ckpt")
+
+
+def _test(fitted: Fitted, data: DomainData) -> None:
+    """Score the last weights, then the selected ones."""
+    for weights in ("last", "selected"):
+        if weights == "selected":
+            fitted.method.load_state_dict(load_checkpoint(fitted.selected)["state_dict"])
+        fitted.scores.weights = weights
+        fitted.trainer.test(fitted.method, datamodule=data, verbose=False)
+
+
+def _log_test(fitted: Fitted, measured: dict[str, Any]) -> None:
+    accuracies = {
+        f"test/{role}_acc/{weights}": value
+        for role in ("source", "target")
+        for weights, value in measured["test"][f"{role}_acc"].items()
+    }
+    for logger in fitted.trainer.loggers:
+        logger.log_metrics(accuracies, step=measured["steps"])
+        logger.save()
+
+
+def _load_network(net: Network, path: str | Path) -> None:
+    state = load_checkpoint(path)["state_dict"]
+    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+    check_fits(weights, net.state_dict(), str(path), "the net of this run")
+    net.load_state_dict(weights)
+
+
+def _extra_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    if not cfg.logger:
+        return []
+    config = OmegaConf.to_container(cfg, resolve=True)
+    return [build(cfg.logger, "logger", folder=folder, config=config)]
+
+
+def _figures(cfg: DictConfig, data: DomainData) -> "Figures | None":
+    if cfg.figures == "none" or rank_zero_only.rank != 0:
+        return None
+    # Imported here: matplotlib and scikit-learn take a second that a run without figures saves.
+    from da.callbacks.figures import Figures
+
+    return Figures(data, Path(cfg.run_dir), cfg.figures)
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about things that are so on purpose."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        ".*treespec, LeafSpec.* is deprecated.*",
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*find_unused_parameters=True was specified.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,75 @@
+"""What the config says about a run as a whole: its identity, and the settings outside the groups."""
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+NOT_IDENTITY = frozenset({"hydra", "runs", "run_dir", "logger", "figures", "resume", "force", "debug", "names"})
+"""Settings that do not change what is trained: two runs that differ in these only are the same run."""
+
+SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "seed": int,
+    "selection_metric": str,
+    "figures": str,
+    "force": bool,
+    "debug": bool,
+    "runs": str,
+    "run_dir": str,
+    "init_from": (str, type(None)),
+    "resume": (str, type(None)),
+}
+"""Plain values at the root of the config and their types; everything else is a group that builds an object."""
+
+GROUPS = frozenset(
+    {"data", "net", "method", "discrepancy", "optimizer", "lr_schedule", "trainer", "logger", "validators", "pretrain"}
+)
+FIGURES = ("tsne", "pca", "none")
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise ValueError or TypeError for a root key that nothing reads, or a value of another type."""
+    known = {*SETTINGS, *GROUPS, "names"}
+    for key in cfg:
+        if key not in known:
+            raise ValueError(f"{key}={cfg[key]}: there is no such option; the config has {', '.join(sorted(known))}")
+    for key, type_ in SETTINGS.items():
+        value = cfg[key]
+        if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
+            expected = type_.__name__ if isinstance(type_, type) else "str or null"
+            raise TypeError(f"{key}={value!r} is of type {type(value).__name__}, expected {expected}")
+    if cfg.seed < 0:
+        raise ValueError(f"seed={cfg.seed} must not be negative")
+    if cfg.figures not in FIGURES:
+        raise ValueError(f"figures={cfg.figures}: expected one of {', '.join(FIGURES)}")
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """Return 12 hexadecimal digits that name what is trained: the resolved config without `NOT_IDENTITY`.
+
+    The place of the data files is left out too: the files are identified by their own hashes.
+    """
+    identity: dict[str, Any] = {}
+    for key in cfg:
+        if key in NOT_IDENTITY:
+            continue
+        node = cfg[key]
+        identity[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if isinstance(identity.get("data"), dict):
+        identity["data"].pop("root", None)
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_name(data: str, method: str, root: DictConfig) -> str:
+    """Folder of a run below `runs`: data/method/seed<k>-<hash>, free of characters that an override can't carry."""
+    task = "-".join(str(root.data[key]) for key in ("source", "target") if isinstance(root.data.get(key), str))
+    return "/".join(filter(None, [data, task, method, f"seed{root.seed}-{config_hash(root)}"]))
+
+
+def register_resolvers() -> None:
+    """Make `${da.run_name:...}` known to OmegaConf."""
+    OmegaConf.register_new_resolver(
+        "da.run_name", lambda data, method, *, _root_: run_name(data, method, _root_), replace=True
+    )

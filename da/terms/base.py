@@ -1,0 +1,71 @@
+"""The objective: a weighted sum of named terms."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from da.schedules import Constant, Schedule
+from da.types import Step
+
+
+class Term(nn.Module, ABC):
+    """One summand. It may own parameters (a discriminator) but never an optimizer or a weight."""
+
+    streams: frozenset[str] = frozenset({"source", "target"})
+    """Streams this term reads; the data module opens the union over the terms."""
+
+    @abstractmethod
+    def forward(self, step: Step) -> Float[Tensor, ""]: ...
+
+
+class Losses(NamedTuple):
+    """The loss of one update, and what it is made of."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor]  # the terms, unweighted
+    weights: Mapping[str, float]  # what each was multiplied by
+    reversals: Mapping[str, float] = {}  # strength of the gradient reversal inside a term: not a weight
+
+    def check_finite(self) -> None:
+        """Raise FloatingPointError naming the terms that are NaN or inf."""
+        if torch.isfinite(self.total):
+            return
+        bad = {name: value.item() for name, value in self.parts.items() if not math.isfinite(value.item())}
+        culprits = ", ".join(f"{name!r} is {value}" for name, value in (bad or {"total": self.total.item()}).items())
+        raise FloatingPointError(f"the loss is not finite: term {culprits}")
+
+
+def complete_weights(
+    weights: Mapping[str, Schedule] | None, terms: Mapping[str, object] | tuple[str, ...]
+) -> dict[str, Schedule]:
+    """Return a schedule for every term, 1 where none is given. ValueError for a weight without a term."""
+    weights = dict(weights or {})
+    if unknown := weights.keys() - set(terms):
+        raise ValueError(f"weights name {sorted(unknown)}, but the terms are {sorted(terms)}")
+    return {name: weights.get(name, Constant(1.0)) for name in terms}
+
+
+class Objective(nn.Module):
+    """L = sum_k lambda_k(p) * term_k(step): a sum, never a mean, so a new term does not re-weight the others."""
+
+    def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, Schedule] | None = None) -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("an objective needs at least one term, got none")
+        self.weights = complete_weights(weights, terms)
+        self.terms = nn.ModuleDict(terms)
+        self.streams = frozenset[str]().union(*(term.streams for term in terms.values()))
+
+    def forward(self, step: Step) -> Losses:
+        parts = {name: term(step) for name, term in self.terms.items()}
+        weights = {name: weight(step.progress) for name, weight in self.weights.items()}
+        reversals = {
+            name: term.reversal(step.progress) for name, term in self.terms.items() if hasattr(term, "reversal")
+        }
+        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return Losses(total, parts, weights, reversals)

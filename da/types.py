@@ -1,0 +1,47 @@
+"""The records that flow through a training step."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+HIDDEN = -1
+"""What stands in place of a label that training must not see."""
+
+
+class Samples(NamedTuple):
+    """A batch of dataset rows."""
+
+    x: Any  # whatever the backbone accepts: an image tensor, a dict of token tensors, a series, a row
+    y: Tensor  # [n] class index, HIDDEN where the label must not be seen
+    domain: Tensor  # [n] integer id of the domain each row came from
+    index: Tensor  # [n] row number in its dataset (pseudo-labels, memory banks)
+
+
+Batch = Mapping[str, Samples]
+"""Stream name ("source", "target", "labeled", "oracle") -> samples of that stream."""
+
+
+class Encoded(NamedTuple):
+    """One stream after the network: the samples without x, with features and logits."""
+
+    z: Tensor  # [n, d]
+    logits: Tensor  # [n, c]
+    y: Tensor  # [n]
+    domain: Tensor  # [n]
+    index: Tensor  # [n]
+
+
+class Step(NamedTuple):
+    """Everything a term may look at."""
+
+    streams: Mapping[str, Encoded]
+    progress: float  # fraction of the training done, in [0, 1]
+
+    @property
+    def source(self) -> Encoded:
+        return self.streams["source"]
+
+    @property
+    def target(self) -> Encoded:
+        return self.streams["target"]

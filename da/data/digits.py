@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -39,14 +40,14 @@ PROBE_SECONDS = 8.0
 ROOT_VARIABLE = "DA_DATA_ROOT"
 CACHE = Path("~/.cache/lambda-da")
 
-PartOf = Literal["train", "test"]
-
 
 class Images(NamedTuple):
-    """Images and labels of one split, and the sha256 of where they came from."""
+    """Both splits of a domain, and the sha256 of what they were read from."""
 
-    x: Tensor  # uint8 [n, h, w] or [n, 3, h, w]
-    y: Tensor
+    x_train: Tensor  # uint8 [n, h, w] or [n, 3, h, w]
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
     sha256: str
 
 
@@ -112,32 +113,28 @@ class Digits(DomainData):
 
     def read(self, role: Role) -> Domain:
         name = self._names[role]
-        train, test = (read_digits(name, part, self.root) for part in ("train", "test"))
-        if train.sha256 == test.sha256:  # one file
-            self._hashes[name] = train.sha256
-        else:
-            self._hashes |= {f"{name} train": train.sha256, f"{name} test": test.sha256}
-        x = resize(train.x, self.size)
-        test_rows = TensorRows(resize(test.x, self.size), test.y, NAMES.index(name), self.transform)
-        rows = TensorRows(x, train.y, NAMES.index(name), self.transform)
+        images, number = read_digits(name, self.root), NAMES.index(name)
+        self._hashes[name] = images.sha256
+        x = resize(images.x_train, self.size)
+        rows = TensorRows(x, images.y_train, number, self.transform)
+        test = TensorRows(resize(images.x_test, self.size), images.y_test, number, self.transform)
         if role == "target":
-            return Domain(name, rows, rows, test_rows)
-        augmented = TensorRows(x, train.y, NAMES.index(name), self.augmented)
-        return Domain(
-            name, hold_out(augmented, self.val_fraction)[0], hold_out(rows, self.val_fraction)[1], test_rows
-        )
+            return Domain(name, rows, rows, test)
+        train, _ = hold_out(TensorRows(x, images.y_train, number, self.augmented), self.val_fraction)
+        _, val = hold_out(rows, self.val_fraction)
+        return Domain(name, train, val, test)
 
 
-def read_digits(name: str, part: PartOf, root: str | None) -> Images:
-    """Read one split of a domain from the first place that has it."""
+def read_digits(name: str, root: str | None) -> Images:
+    """Read a domain from the first place that has it."""
     folder = root or os.environ.get(ROOT_VARIABLE)
     file = Path(folder).expanduser() / "digits" / f"{name}.npz" if folder and f"{name}.npz" in SHA256 else None
     if file is not None and file.is_file():
-        return _read_npz(file, part)
+        return _read_npz(file)
     downloads = (Path(folder) if folder else CACHE).expanduser() / "torchvision"
     try:
         with _patience(30.0):
-            return _read_torchvision(name, part, downloads)
+            return _read_torchvision(name, downloads)
     except (OSError, RuntimeError, EOFError) as error:
         raise FileNotFoundError(
             f"no images of {name!r}: looked for "
@@ -148,58 +145,60 @@ def read_digits(name: str, part: PartOf, root: str | None) -> Images:
         ) from error
 
 
-def _read_npz(file: Path, part: PartOf) -> Images:
-    content = file.read_bytes()
-    found, expected = hashlib.sha256(content).hexdigest(), SHA256[file.name]
+def sha256(file: Path) -> str:
+    """Return the sha256 of a file's content."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _read_npz(file: Path) -> Images:
+    found, expected = sha256(file), SHA256[file.name]
     if found != expected:
         raise ValueError(
             f"{file} is not the file it should be: its sha256 is {found}, expected {expected}. Copy it again, or "
             "remove it to have torchvision's files used instead"
         )
     with np.load(file, allow_pickle=False) as arrays:
-        x, y = torch.from_numpy(arrays[f"x_{part}"]), torch.from_numpy(arrays[f"y_{part}"])
-    return Images(x, y, found)
+        tensors = {key: torch.from_numpy(arrays[key]) for key in ("x_train", "y_train", "x_test", "y_test")}
+        return Images(**tensors, sha256=found)
 
 
-def _read_torchvision(name: str, part: PartOf, folder: Path) -> Images:
+def _read_torchvision(name: str, folder: Path) -> Images:
     """Read torchvision's files; they are downloaded only if they're missing and the web site answers."""
     try:
-        x, y = _open_torchvision(name, part, folder, download=False)
+        train, test = (_open_torchvision(name, split, folder, download=False) for split in ("train", "test"))
     except (OSError, RuntimeError, EOFError):
         _probe(WEB[name])
-        x, y = _open_torchvision(name, part, folder, download=True)
-    digest = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes())
-    return Images(x, y, digest.hexdigest())
+        train, test = (_open_torchvision(name, split, folder, download=True) for split in ("train", "test"))
+    digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in (*train, *test)))
+    return Images(*train, *test, digest.hexdigest())
 
 
-def _open_torchvision(name: str, part: PartOf, folder: Path, download: bool) -> tuple[Tensor, Tensor]:
+def _open_torchvision(name: str, split: str, folder: Path, download: bool) -> tuple[Tensor, Tensor]:
     if name == "svhn":
-        svhn = datasets.SVHN(folder, split=part, download=download)
+        svhn = datasets.SVHN(folder, split=split, download=download)
         return torch.from_numpy(np.ascontiguousarray(svhn.data)), torch.from_numpy(svhn.labels)
     kind = datasets.MNIST if name == "mnist" else datasets.USPS
-    digits = kind(folder, train=part == "train", download=download)
+    digits = kind(folder, train=split == "train", download=download)
     return torch.as_tensor(digits.data), torch.as_tensor(digits.targets)
 
 
 def _probe(url: str) -> None:
     """Raise ConnectionError unless the web site answers within `PROBE_SECONDS`, name resolution included."""
-    answers: list[object] = []
+    failure: list[OSError] = []
 
     def ask() -> None:
         try:
-            with urlopen(Request(url, method="HEAD"), timeout=PROBE_SECONDS) as answer:
-                answers.append(answer.status)
+            urlopen(Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
+        except HTTPError:  # a refusal is an answer
+            pass
         except OSError as error:
-            answers.append(error)
+            failure.append(error)
 
     thread = Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    if not answers:
-        raise ConnectionError(f"no answer in {PROBE_SECONDS:g} seconds")
-    # a refusal by the server itself (403 on a folder) is an answer
-    if isinstance(answers[0], OSError) and not hasattr(answers[0], "code"):
-        raise ConnectionError(str(answers[0]))
+    if failure or thread.is_alive():
+        raise ConnectionError(failure[0] if failure else f"no answer in {PROBE_SECONDS:g} seconds")
 
 
 @contextmanager

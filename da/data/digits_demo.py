@@ -99,8 +99,8 @@ def printed(num_rows: int, size: int) -> tuple[Tensor, Tensor]:
         image = warp(
             image,
             angle=v[:, 1] * radians(15),
-            shift=v[:, 2:4] * 1.5 / 14,  # pixels of 28
-            scale=1 + v[:, 4:6] * 0.2,
+            shift=v[:, 2:4] / 14,  # one pixel of 28
+            scale=torch.tensor([1.0, 0.9]) + v[:, 4:6] * torch.tensor([0.2, 0.15]),  # rotation and stroke add height
             shear=v[:, 6] * 0.3,
         )
         image = F.avg_pool2d(image, OVERSAMPLING)

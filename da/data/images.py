@@ -69,7 +69,11 @@ class Affine:
     def __call__(self, x: Tensor, draw: Draw) -> Tensor:
         u = 2 * uniform(draw, 3) - 1
         pixel = 2 / torch.tensor([x.shape[-1], x.shape[-2]])
-        moved = warp(x.float() if x.ndim == 4 else x[:, None].float(), u[:, 0] * radians(self.degrees), u[:, 1:] * self.shift * pixel)
+        moved = warp(
+            x.float() if x.ndim == 4 else x[:, None].float(),
+            u[:, 0] * radians(self.degrees),
+            u[:, 1:] * self.shift * pixel,
+        )
         return moved.round_().to(torch.uint8).view_as(x)
 
 

@@ -1,4 +1,4 @@
-"""Figures of one run: features, accuracy of each class, curves, confusions. Nothing here touches pyplot's state."""
+"""Figures of one run: features, curves, accuracy of each class, confusions. Nothing here touches pyplot's state."""
 
 import csv
 import math
@@ -18,7 +18,9 @@ Projection = Literal["tsne", "pca"]
 
 DPI = 130
 ROWS = 500  # of each domain in a figure of features: t-SNE of 1000 points takes 1.5 s, and more points hide one another
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#9a9a9a"  # Okabe & Ito: told apart with any colour vision
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe & Ito: told apart with any colour vision
+# Petroff (2021), "Accessible color sequences for data visualization": ten colours, the same for every figure
+TEN = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"]
 
 
 class Features(NamedTuple):
@@ -37,18 +39,13 @@ class _Points(NamedTuple):
 
 
 def features_figure(
-    before: Features,
-    after: Features,
-    path: Path,
-    projection: Projection = "tsne",
-    source_name: str = "source",
-    target_name: str = "target",
+    before: Features, after: Features, path: Path, projection: Projection = "tsne", domains: tuple[str, str] = ("", "")
 ) -> None:
     """Both domains in the plane, before and after training, coloured by domain and by class.
 
-    At most 500 rows of each domain, chosen with a fixed seed; PCA to 50 dimensions first. Each row of panels has
-    a projection of its own, so positions can't be compared between them. Rows that aren't finite are left out
-    and counted.
+    `domains` are the names of source and target. At most 500 rows of each are shown, chosen with a fixed seed, and
+    t-SNE follows a PCA to 50 dimensions. Before and after have a projection each, so positions can't be compared
+    between them. Rows that aren't finite are left out and counted.
     """
     figure = _figure(11.0, 9.5)
     panels = figure.subplots(2, 2, squeeze=False)
@@ -59,15 +56,17 @@ def features_figure(
         for axes, by in zip(row, ("domain", "class"), strict=True):
             axes.set(xticks=[], yticks=[], title=f"{stage}, by {by}" + (f" ({lost} rows not finite)" if lost else ""))
             _scatter(axes, points, by, colours)
-    figure.suptitle({"tsne": "t-SNE of the features", "pca": "First two principal components of the features"}[projection])
-    _feature_legends(figure, colours, f"{source_name} (source)", f"{target_name} (target)")
+    figure.suptitle(f"{'t-SNE' if projection == 'tsne' else 'First two principal components'} of the features")
+    _feature_legends(figure, colours, domains)
     figure.savefig(path, dpi=DPI)
 
 
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=True)
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
 def _class_colours(classes: Sequence[int]) -> dict[int, str]:
@@ -75,11 +74,8 @@ def _class_colours(classes: Sequence[int]) -> dict[int, str]:
     from matplotlib.colors import to_hex
 
     known = [c for c in classes if c >= 0]
-    if len(known) <= 10:
-        palette = [to_hex(c) for c in colormaps["tab10"].colors]  # type: ignore[attr-defined]
-        palette = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"]
-    else:
-        palette = [to_hex(c) for c in colormaps["viridis"](np.linspace(0, 1, len(known)))]
+    many = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 1, len(known)))]
+    palette = TEN if len(known) <= len(TEN) else many
     return dict(zip(known, palette, strict=False)) | ({-1: "#d0d0d0"} if len(known) < len(classes) else {})
 
 
@@ -107,6 +103,150 @@ def _project(features: Features, projection: Projection) -> tuple[_Points, int]:
 
 
 def _scatter(axes: "Axes", points: _Points, by: str, colours: Mapping[int, str]) -> None:
-    """Source and target in one random order: the domain drawn last would hide the other."""
-    for k in np.random.default_rng(0).permutation(len(points.y)).reshape(-1):
-        pass
+    if not len(points.y) or not points.xy.any():
+        axes.text(0.5, 0.5, "features are all equal,\nor too few", ha="center", va="center", transform=axes.transAxes)
+        return
+    shown = [colours[c] for c in points.y] if by == "class" else [ORANGE if t else BLUE for t in points.is_target]
+    order = np.random.default_rng(0).permutation(len(points.y))
+    for rows in np.array_split(order, 10):  # in turns: the domain drawn last would hide the other
+        for is_target, marker in ((False, "o"), (True, "x")):
+            chosen = rows[points.is_target[rows] == is_target]
+            x, y = points.xy[chosen].T
+            edge = 1.1 if is_target else 0.0
+            axes.scatter(x, y, s=20, c=[shown[k] for k in chosen], marker=marker, alpha=0.65, linewidths=edge)
+
+
+def _feature_legends(figure: "Figure", colours: Mapping[int, str], domains: tuple[str, str]) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = [Line2D([], [], color=colour, marker=marker, ls="") for colour, marker in ((BLUE, "o"), (ORANGE, "x"))]
+    roles = [f"{role}: {name}" if name else role for role, name in zip(("source", "target"), domains, strict=True)]
+    figure.legend(marks, roles, loc="outside lower left", ncols=2, frameon=False)
+    names = {c: str(c) if c >= 0 else "unknown" for c in sorted(colours)}
+    squares = [Line2D([], [], color=colours[c], marker="s", ls="", label=name) for c, name in names.items()]
+    columns = 1 + len(names) // 36
+    figure.legend(handles=squares, title="class", loc="outside right center", ncols=columns, frameon=False)
+
+
+class _Curve(NamedTuple):
+    steps: Floats
+    values: Floats
+    lost: int  # values that weren't finite
+
+
+def curves_figure(metrics_csv: Path, path: Path) -> None:
+    """The curves of a CSVLogger file over batches: losses, weights and reversals, accuracies, validators.
+
+    Each validator is scaled to [0, 1] by its own minimum and maximum, which stand in the legend. Panels without a
+    column are left out. Values that aren't finite are left out and counted in the legend. Raises ValueError on a
+    file without the column `step`.
+    """
+    curves = _read_curves(metrics_csv)
+    others = ("train/weight/", "train/reversal/", "train/lr")
+    losses = [key for key in curves if key.startswith("train/") and not key.startswith(others)]
+    panels: dict[str, list[str]] = {
+        "loss": sorted(losses, key=lambda key: (not key.startswith("train/loss"), key)),
+        "weight λ, reversal": [key for key in curves if key.startswith(others[:2])],
+        "accuracy": [key for key in ("val/source_acc", "oracle/target_acc") if key in curves],
+        "validator, scaled to [0, 1]": [key for key in curves if key.startswith("val/validator/")],
+    }
+    shown = {label: keys for label, keys in panels.items() if keys} or {"nothing was logged": []}
+    figure = _figure(10.5, 0.8 + 2.3 * len(shown))
+    axes_of = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (label, keys) in zip(axes_of, shown.items(), strict=True):
+        for k, key in enumerate(keys):
+            _draw_curve(axes, key, curves[key], TEN[k % len(TEN)])
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if keys:
+            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    axes_of[-1].set_xlabel("step (batches)")
+    figure.align_ylabels()
+    figure.savefig(path, dpi=DPI)
+
+
+def _read_curves(file: Path) -> dict[str, _Curve]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    if rows and "step" not in rows[0]:
+        raise ValueError(f"{file} has no column 'step', only {sorted(rows[0])}: expected the metrics.csv of a run")
+    curves = {}
+    for key in rows[0] if rows else ():
+        table = np.array([(row["step"], row[key]) for row in rows if row[key]], dtype=np.float64).reshape(-1, 2)
+        finite = np.isfinite(table).all(axis=1)
+        if len(table):
+            curves[key] = _Curve(table[finite, 0], table[finite, 1], int((~finite).sum()))
+    return curves
+
+
+def _draw_curve(axes: "Axes", key: str, curve: _Curve, colour: str) -> None:
+    steps, values, lost = curve
+    label = key.removeprefix("train/").removeprefix("val/")
+    if key.startswith("val/validator/") and len(values):
+        low, high = values.min(), values.max()
+        label = f"{label.removeprefix('validator/')}: {low:.3g} to {high:.3g}"
+        values = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
+    is_oracle = key.startswith("oracle/")
+    label = "oracle: target_acc (target labels;\nnot used for training)" if is_oracle else label
+    colour, dashes = "black" if key == "train/loss" else colour, "--" if is_oracle else "-"
+    marker = "o" if len(steps) <= 30 else ""
+    label = f"{label} ({lost} not finite)" if lost else label
+    axes.plot(steps, values, dashes, color=colour, linewidth=1.4, marker=marker, markersize=3.5, label=label)
+
+
+def per_class_figure(class_names: Sequence[str], accuracies: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Bars of the target test accuracy (a fraction) of each class, one colour for each of `accuracies`, and its mean.
+
+    A class without rows (NaN) has no bar and isn't in the mean. Raises ValueError where the lengths differ.
+    """
+    for name, values in accuracies.items():
+        if len(values) != len(class_names):
+            raise ValueError(f"{name!r} has {len(values)} accuracies, but there are {len(class_names)} class names")
+    figure = _figure(max(6.5, 2.5 + 0.36 * len(class_names)), 4.4)
+    axes = figure.subplots()
+    width = 0.8 / max(len(accuracies), 1)
+    for k, ((name, values), colour) in enumerate(zip(accuracies.items(), TEN, strict=False)):
+        percent = 100 * np.asarray(values, dtype=np.float64)
+        mean = percent[np.isfinite(percent)].mean() if np.isfinite(percent).any() else math.nan
+        where = np.arange(len(percent)) + (k - (len(accuracies) - 1) / 2) * width
+        axes.bar(where, percent, width, color=colour, label=name)
+        label = f"mean of classes, {name}: {mean:.1f}"
+        axes.axhline(mean, color="black", linestyle=("--", ":")[k % 2], linewidth=1.2, label=label)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=_slope(class_names))
+    axes.set(ylim=(0, 100), xlim=(-0.6, len(class_names) - 0.4), xlabel="class", ylabel="target test accuracy [%]")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=DPI)
+
+
+def _slope(names: Sequence[str]) -> int:
+    return 90 if max(map(len, names), default=0) > 3 else 0
+
+
+def confusion_figure(matrix: ArrayLike, path: Path, class_names: Sequence[str] | None = None) -> None:
+    """Counts [true class, predicted class], each row coloured and written in percent of its true class.
+
+    A class without rows stays white. Raises ValueError on a matrix that isn't square.
+    """
+    counts = np.asarray(matrix, dtype=np.float64)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"the matrix has shape {counts.shape}, but a confusion matrix is square: [true, predicted]")
+    totals = counts.sum(axis=1, keepdims=True)
+    percent = 100 * np.divide(counts, totals, out=np.full_like(counts, math.nan), where=totals > 0)
+    c = len(counts)
+    names = list(class_names) if class_names is not None else [str(k) for k in range(c)]
+    side = min(max(5.0, 2.0 + 0.45 * c), 13.0)
+    figure = _figure(side + 0.8, side)
+    axes = figure.subplots()
+    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(image, label="% of the true class", fraction=0.046, pad=0.02)
+    small = 9 if c <= 20 else 7
+    axes.set_xticks(range(c), names, rotation=_slope(names), fontsize=small)
+    axes.set_yticks(range(c), names, fontsize=small)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    for row, column in np.argwhere(percent >= 0.5) if c <= 40 else ():
+        value = percent[row, column]
+        colour = "white" if value > 55 else "black"
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=small - 1)
+    figure.savefig(path, dpi=DPI)

@@ -114,11 +114,9 @@ def runs_table(results: Sequence[Result]) -> Report:
         for run in group.runs:
             accuracies = [run.target_acc.get("last"), run.target_acc.get("selected"), run.source_acc.get("last")]
             scores = [run.validators.get(name) for name in validators]
-            where = [run.data, run.task, run.seed]
-            numbers = [*accuracies, *scores, run.seconds]
-            records.append(
-                dict(zip(fields, [group.method, group.settings, *where, *numbers, str(run.folder)], strict=True))
-            )
+            name, where = (group.method, group.settings), (run.data, run.task, run.seed)
+            values = (*name, *where, *accuracies, *scores, run.seconds, str(run.folder))
+            records.append(dict(zip(fields, values, strict=True)))
             percents = [_number(None if value is None else 100 * value, ".1f") for value in accuracies]
             shown = [*percents, *(_number(score, ".4g") for score in scores), _number(run.seconds, ".1f")]
             rows.append([_marked(group), *map(str, where), *shown, str(run.folder)])

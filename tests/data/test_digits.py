@@ -1,0 +1,170 @@
+import bz2
+import os
+import time
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from da.data import digits
+from da.data.digits import Digits
+from da.data.rows import Draw
+
+BATCH_SIZE = {"source": 4, "target": 4}
+
+
+def make(root=None, **settings):
+    return Digits(root=root and str(root), **{"num_classes": 10, "batch_size": BATCH_SIZE} | settings)
+
+
+def everything(rows):
+    return rows[Draw(torch.arange(len(rows)), 0)]
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    """Neither a data folder, nor a cache, nor a network."""
+    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
+    monkeypatch.setattr(digits, "CACHE", tmp_path / "cache")
+
+    def refuse(*_, **__):
+        raise URLError("no network")
+
+    monkeypatch.setattr(digits, "urlopen", refuse)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Tiny files: 40 train and 20 test images, the first pixel of each its number."""
+    folder = tmp_path / "data"
+    (folder / "digits").mkdir(parents=True)
+    for name, size in (("mnist", 28), ("usps", 16)):
+        arrays = {}
+        for part, n in (("train", 40), ("test", 20)):
+            arrays[f"x_{part}"] = np.zeros((n, size, size), np.uint8)
+            arrays[f"x_{part}"][:] = np.arange(n, dtype=np.uint8)[:, None, None]
+            arrays[f"y_{part}"] = np.arange(n) % 10
+        file = folder / "digits" / f"{name}.npz"
+        np.savez(file, **arrays)
+        monkeypatch.setitem(digits.SHA256, file.name, digits.sha256(file))
+    return folder
+
+
+def test_source_holds_out_a_part_and_target_trains_on_all(root):
+    data = make(root)
+    source, target = data.domain("source"), data.domain("target")
+    assert [len(rows) for rows in (source.train, source.val, source.test)] == [36, 4, 20]
+    assert [len(rows) for rows in (target.train, target.val, target.test)] == [40, 40, 20]
+    held = [everything(rows).x[:, 0, 0, 0] for rows in (source.train, source.val)]
+    assert len(torch.cat(held).unique()) == 40
+
+
+@pytest.mark.parametrize("pair", [("mnist", "usps"), ("usps", "mnist")])
+def test_images_labels_and_domain_belong_together(root, pair):
+    data = make(root, source=pair[0], target=pair[1], size=20, channels=3)
+    for role, name in zip(("source", "target"), pair, strict=True):
+        batch = everything(data.domain(role).test)
+        assert batch.x.shape == (20, 3, 20, 20) and (batch.domain == digits.NAMES.index(name)).all()
+        number = ((batch.x[:, 0, 9, 9] / 2 + 0.5) * 255).round().long()
+        assert torch.equal(number, torch.arange(20)) and torch.equal(batch.y, number % 10)
+
+
+def test_only_source_train_rows_are_augmented(root):
+    data, plain = (make(root, augment=augment) for augment in ({"degrees": 10, "shift": 4}, None))
+    for role, split in (("source", "val"), ("source", "test"), ("target", "train"), ("target", "test")):
+        a, b = (everything(getattr(each.domain(role), split)) for each in (data, plain))
+        assert torch.equal(a.x, b.x)
+    a, b = (everything(each.domain("source").train) for each in (data, plain))
+    assert torch.equal(a.y, b.y) and not torch.equal(a.x, b.x)
+
+
+def test_images_are_held_in_memory_once(root):
+    source = make(root).domain("source")
+    assert source.train.rows.x.data_ptr() == source.val.rows.x.data_ptr()
+
+
+def test_root_may_come_from_the_environment(root, monkeypatch):
+    monkeypatch.setenv("DA_DATA_ROOT", str(root))
+    data = make()
+    data.domain("source")
+    assert data.hashes() == {"mnist": digits.SHA256["mnist.npz"]}
+
+
+def test_changed_file_is_refused(root):
+    file = root / "digits" / "usps.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"usps.npz is not the file .* expected {digits.SHA256['usps.npz']}"):
+        make(root).domain("target")
+
+
+def test_file_with_a_pickle_in_it_is_refused(root, monkeypatch):
+    file = root / "digits" / "usps.npz"
+    np.savez(file, x_train=np.array([{}], dtype=object))
+    monkeypatch.setitem(digits.SHA256, file.name, digits.sha256(file))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        make(root).domain("target")
+
+
+def test_torchvision_files_are_used_without_a_network(tmp_path):
+    folder = tmp_path / "torchvision"
+    folder.mkdir()
+    for file, n in (("usps.bz2", 12), ("usps.t.bz2", 6)):
+        lines = [f"{i % 10 + 1} " + " ".join(f"{k + 1}:{-1 + 2 * (i % 2)}" for k in range(256)) for i in range(n)]
+        (folder / file).write_bytes(bz2.compress("\n".join(lines).encode()))
+    data = make(tmp_path, source="mnist", target="usps")
+    batch = everything(data.domain("target").train)
+    assert batch.y.tolist() == [i % 10 for i in range(12)]
+    assert_close(batch.x[:, 0, 14, 14], torch.tensor([-1.0, 1.0]).repeat(6))
+    assert len(data.hashes()["usps"]) == 64
+
+
+def test_missing_file_says_where_it_was_looked_for_and_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        make(tmp_path).domain("source")
+    for part in (tmp_path / "digits" / "mnist.npz", tmp_path / "torchvision", "https://", "DA_DATA_ROOT", "data.root"):
+        assert str(part) in str(error.value)
+
+
+def test_silent_network_does_not_hang(monkeypatch):
+    monkeypatch.setattr(digits, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(digits, "urlopen", lambda *_, **__: time.sleep(20))
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError, match="no answer in 0.2 seconds"):
+        make(source="svhn").domain("source")
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source": "usps"}, "data.source and data.target are both 'usps'"),
+        ({"source": "emnist"}, "data.source is 'emnist', but the digits are"),
+        ({"target": "emnist"}, "data.target is 'emnist', but the digits are"),
+        ({"usps_file": "7438"}, "7,291 train and 2,007 test images.*7,438 and 1,860.*execute code"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(**settings)
+
+
+REAL = os.environ.get("DA_DATA_ROOT")
+
+
+@pytest.mark.skipif(not (REAL and (Path(REAL) / "digits").is_dir()), reason="DA_DATA_ROOT has no digits")
+def test_real_files_have_the_published_class_counts():
+    data = make(REAL)
+    mnist, usps = data.domain("source"), data.domain("target")
+    assert mnist.test.y.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert (mnist.train.y.bincount() + mnist.val.y.bincount()).tolist() == [
+        *(5923, 6742, 5958, 6131, 5842),
+        *(5421, 5918, 6265, 5851, 5949),
+    ]
+    assert usps.train.y.bincount().tolist() == [1194, 1005, 731, 658, 652, 556, 664, 645, 542, 644]
+    assert usps.test.y.bincount().tolist() == [359, 264, 198, 166, 200, 160, 170, 147, 166, 177]
+    assert usps.train[Draw(torch.arange(4), 0)].x.shape == (4, 1, 28, 28)

@@ -57,7 +57,9 @@ class Warmup:
     def __call__(self, progress: float) -> float:
         if progress >= self.end:
             return self.high
-        return self.high * max(progress - self.start, 0.0) / (self.end - self.start)
+        if progress <= self.start:
+            return 0.0
+        return self.high * (progress - self.start) / (self.end - self.start)
 
 
 @dataclass(frozen=True)

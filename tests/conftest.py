@@ -21,8 +21,8 @@ register_resolvers()
 
 
 def options(group: str) -> list[str]:
-    """Names of the configs in a group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    """Names of the configs in a group; a leading underscore hides one that is only a base."""
+    return sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml"))
 
 
 def config(*overrides: str, run_dir: Path | str = "unused") -> DictConfig:

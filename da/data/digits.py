@@ -96,8 +96,8 @@ class Digits(DomainData):
             raise ValueError(f"data.source and data.target are both {source!r}: choose two of {list(NAMES)}")
         if str(usps_file) != "7291":
             raise ValueError(
-                f"data.usps_file is {usps_file!r}, but only '7291' can be read (7,291 train and 2,007 test images). The "
-                "other file in use, CoGAN's with 7,438 and 1,860, is a pickle: to load it would execute code from it"
+                f"data.usps_file is {usps_file!r}, but only '7291' can be read (7,291 train and 2,007 test images). "
+                "The other file in use, CoGAN's with 7,438 and 1,860, is a pickle: loading it would execute code"
             )
         self._names: dict[Role, str] = {"source": source, "target": target}
         self.root, self.size, self.val_fraction = root, size, val_fraction

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="da report", description="Means and 95 %% intervals over seeds, of all runs below PATHS.")
+    parser = _Parser(prog="da report", description="Means and 95 % intervals over seeds, of all runs below PATHS.")
     parser.add_argument("paths", nargs="+", metavar="PATHS", help="folders of runs, or folders above them")
     parser.add_argument(
         "--metric",

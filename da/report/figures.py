@@ -49,8 +49,7 @@ def features_figure(
     """
     figure = _figure(11.0, 9.5)
     panels = figure.subplots(2, 2, squeeze=False)
-    classes = sorted({int(c) for f in (before, after) for y in (f.y_source, f.y_target) for c in np.unique(y)})
-    colours = _class_colours(classes)
+    colours = _class_colours(np.unique([*before.y_source, *before.y_target, *after.y_source, *after.y_target]).tolist())
     for row, stage, features in zip(panels, ("before training", "after training"), (before, after), strict=True):
         points, lost = _project(features, projection)
         for axes, by in zip(row, ("domain", "class"), strict=True):
@@ -246,7 +245,6 @@ def confusion_figure(matrix: ArrayLike, path: Path, class_names: Sequence[str] |
     axes.set_yticks(range(c), names, fontsize=small)
     axes.set(xlabel="predicted class", ylabel="true class")
     for row, column in np.argwhere(percent >= 0.5) if c <= 40 else ():
-        value = percent[row, column]
-        colour = "white" if value > 55 else "black"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=small - 1)
+        text, colour = f"{percent[row, column]:.0f}", "white" if percent[row, column] > 55 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=small - 1)
     figure.savefig(path, dpi=DPI)

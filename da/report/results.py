@@ -140,12 +140,12 @@ def _numbers(named: Mapping[str, Any] | None) -> dict[Any, float | None]:
 def _overrides(file: Path) -> dict[str, str]:
     if not file.exists():
         return {}
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     try:
         lines = yaml.safe_load(file.read_text(encoding="utf-8")) or []
     except yaml.YAMLError as error:
-        raise ValueError(f"{file} isn't valid YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{file} isn't valid YAML: {error}") from error
     pairs = (str(line).lstrip("+").partition("=") for line in lines)
     return {key: value for key, _, value in pairs if key not in _NOT_A_SETTING}
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -19,6 +19,7 @@ _ACCURACY: dict[Metric, str] = {
     "selected": "at the epoch selected by {by}",
     "oracle": "of the best epoch, an ORACLE: target labels chose it",
 }
+_TEXT = {"method", "data", "task", "folder"}  # columns aligned to the left
 _FIELDS = ["method", "settings", "target_labels", "data", "task", "metric", "mean", "half_width", "n", "seeds"]
 
 
@@ -46,7 +47,7 @@ def comparison(results: Sequence[Result], metric: Metric = "last") -> Report:
     """Target test accuracy, methods by tasks, a sheet for each data set; only complete runs are averaged.
 
     The average over tasks stands where a method has all tasks. Its interval is over seeds, of each seed's
-    average; there is none if the tasks don't have the same seeds.
+    average; if the tasks don't have the same seeds there is none, and no number of seeds: n is 0.
     """
     groups = repetitions(results)
     sheets, records = [], []
@@ -61,7 +62,10 @@ def comparison(results: Sequence[Result], metric: Metric = "last") -> Report:
             if len(tasks) > 1 and len(values) == len(tasks):
                 cells["average"] = _average(list(values.values()))
             rows.append([_marked(group), *(_percent(cells[column]) if column in cells else "-" for column in columns)])
-            records += [_record(group, column, metric, cells[column]) for column in columns if column in cells]
+            seeds = {**values, "average": next(iter(values.values()), {})}
+            records += [
+                _record(group, column, metric, cells[column], seeds[column]) for column in columns if column in cells
+            ]
         oracle = " ORACLE" if metric == "oracle" else ""
         sheets.append(Sheet(data, ["method", *(column + oracle for column in columns)], rows))
     validators = sorted({str(run.selection_metric) for group in groups for run in group.runs})
@@ -82,24 +86,22 @@ def _average(by_task: list[dict[int, float]]) -> Interval:
     seeds = by_task[0].keys()
     if all(by_seed.keys() == seeds for by_seed in by_task):
         return interval([fmean(by_seed[seed] for by_seed in by_task) for seed in seeds])
-    mean = fmean(fmean(by_seed.values()) for by_seed in by_task)
-    return Interval(mean, None, min(map(len, by_task)))
+    return Interval(fmean(fmean(by_seed.values()) for by_seed in by_task), None, 0)
 
 
 def _percent(cell: Interval) -> str:
     spread = "" if cell.half_width is None else f" ± {100 * cell.half_width:.1f}"
-    return f"{100 * cell.mean:.1f}{spread} ({cell.n})"
+    return f"{100 * cell.mean:.1f}{spread}" + (f" ({cell.n})" if cell.n else "")
 
 
 def _marked(group: Repetitions) -> str:
     return f"{group.name} †" if group.target_labels else group.name
 
 
-def _record(group: Repetitions, task: str, metric: Metric, cell: Interval) -> Record:
+def _record(group: Repetitions, task: str, metric: Metric, cell: Interval, seeds: Iterable[int]) -> Record:
     identity = {"method": group.method, "settings": group.settings, "target_labels": " ".join(group.target_labels)}
-    seeds = sorted({run.seed for run in group.runs if task in (run.task, "average")})
     where = {"data": group.data, "task": task, "metric": metric}
-    return {**identity, **where, **cell._asdict(), "seeds": " ".join(map(str, seeds))}
+    return {**identity, **where, **cell._asdict(), "seeds": " ".join(map(str, sorted(seeds))) if cell.n else ""}
 
 
 def runs_table(results: Sequence[Result]) -> Report:
@@ -179,11 +181,13 @@ def render(report: Report, form: Format) -> str:
 def _plain(report: Report) -> str:
     lines = [report.title, ""]
     for sheet in report.sheets:
+        lines += [f"{sheet.name}:"] if len(report.sheets) > 1 else []
         table = [sheet.columns, *sheet.rows]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for name, *cells in table:
-            aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-            lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
+        for row in table:
+            cells = zip(row, sheet.columns, widths, strict=True)
+            aligned = [cell.ljust(width) if column in _TEXT else cell.rjust(width) for cell, column, width in cells]
+            lines.append("  ".join(aligned).rstrip())
         lines.append("")
     return "\n".join([*lines, *report.notes]).rstrip() + "\n"
 
@@ -191,7 +195,8 @@ def _plain(report: Report) -> str:
 def _markdown(report: Report) -> str:
     lines = [_escaped(report.title), ""]
     for sheet in report.sheets:
-        table = [sheet.columns, ["---", *["---:"] * (len(sheet.columns) - 1)], *sheet.rows]
+        lines += [f"**{_escaped(sheet.name)}**", ""] if len(report.sheets) > 1 else []
+        table = [sheet.columns, ["---" if column in _TEXT else "---:" for column in sheet.columns], *sheet.rows]
         lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in table]
         lines.append("")
     return "\n".join([*lines, *(f"- {_escaped(note)}" for note in report.notes)]).rstrip() + "\n"
@@ -223,8 +228,8 @@ def print_rich(report: Report) -> None:
     console = Console()
     for sheet in report.sheets:
         table = Table(title=Text(sheet.name), title_justify="left")
-        for k, column in enumerate(sheet.columns):
-            table.add_column(Text(column), justify="right" if k else "left", overflow="fold")
+        for column in sheet.columns:
+            table.add_column(Text(column), justify="left" if column in _TEXT else "right", overflow="fold")
         for row in sheet.rows:
             table.add_row(*map(Text, row))
         console.print(table)

@@ -62,7 +62,8 @@ def test_no_data_set_shows_a_target_label_in_training(name, tmp_path, monkeypatc
     data.load(frozenset({"source", "target"}))
     assert (everything(data.train_set("target")).y == HIDDEN).all()
     batch = next(iter(data.train_dataloader()))[0]
-    assert (batch["target"].y == HIDDEN).all() and (batch["source"].y != HIDDEN).all()
+    assert (batch["target"].y == HIDDEN).all()
+    assert (batch["source"].y != HIDDEN).all()
     assert set(batch["source"].domain.tolist()).isdisjoint(batch["target"].domain.tolist())
 
 
@@ -117,7 +118,8 @@ def test_stream_without_a_batch_size_is_refused():
 def test_labeled_stream_has_exactly_k_true_labels_a_class():
     batch = everything(Counted().train_set("labeled"))
     assert batch.y.bincount().tolist() == [2, 2, 2]
-    assert torch.equal(batch.y, batch.x % 3) and len(batch.x.unique()) == 6
+    assert torch.equal(batch.y, batch.x % 3)
+    assert len(batch.x.unique()) == 6
 
 
 def test_labeled_rows_are_chosen_by_the_seed():
@@ -126,7 +128,7 @@ def test_labeled_rows_are_chosen_by_the_seed():
 
 
 def test_more_labels_a_class_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="data.labels_per_class=11, but class 0 has 10 target rows"):
+    with pytest.raises(ValueError, match=r"data\.labels_per_class=11, but class 0 has 10 target rows"):
         Counted(labels_per_class=11).train_set("labeled")
 
 
@@ -138,7 +140,8 @@ def test_oracle_stream_shows_every_target_label():
 def test_validation_is_capped_and_the_test_is_not():
     data = Counted(val_rows=7)
     capped = everything(data.eval_set("target", "val"))
-    assert len(capped.x.unique()) == 7 and torch.equal(capped.y, capped.x % 3)
+    assert len(capped.x.unique()) == 7
+    assert torch.equal(capped.y, capped.x % 3)
     assert len(data.eval_set("target", "test")) == 30
 
 
@@ -146,13 +149,15 @@ def test_an_epoch_is_as_long_as_its_longest_stream_unless_told():
     data, told = Counted(), Counted(steps_per_epoch=5)
     for each in (data, told):
         each.load(frozenset({"source", "target"}))
-    assert len(list(data.train_dataloader())) == 30 // 4 and len(list(told.train_dataloader())) == 5
+    assert len(list(data.train_dataloader())) == 30 // 4
+    assert len(list(told.train_dataloader())) == 5
 
 
 def test_hold_out_deals_every_row_once():
     rows = TensorRows(torch.arange(50), torch.zeros(50), 0)
     train, val = (everything(part).x.tolist() for part in hold_out(rows, 0.1))
-    assert len(val) == 5 and sorted(train + val) == list(range(50))
+    assert len(val) == 5
+    assert sorted(train + val) == list(range(50))
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])

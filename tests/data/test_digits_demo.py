@@ -23,7 +23,9 @@ def test_source_is_split_and_target_is_transductive():
     data = demo()
     source, target = data.domain("source"), data.domain("target")
     assert [len(rows) for rows in (source.train, source.val, source.test)] == [360, 40, 1000]
-    assert target.train is target.test and target.train is target.val and len(target.train) == 1797
+    assert target.train is target.test
+    assert target.train is target.val
+    assert len(target.train) == 1797
     assert (
         data.names() == {"source": source.name, "target": target.name} == {"source": "fonts", "target": "handwritten"}
     )
@@ -55,10 +57,13 @@ def test_printed_digits_are_the_same_in_every_run_and_need_no_global_seed():
 @pytest.mark.parametrize("size", [28, 32])
 def test_both_domains_are_white_on_black_centred_and_equally_high(images, size):
     x = images(size)[0].float() / 255
-    assert x.shape[1:] == (size, size) and x.amax((1, 2)).mean() > 0.9
-    assert x[:, 0].max() < 0.1 and x[:, :, 0].max() < 0.1  # nothing is cut off
+    assert x.shape[1:] == (size, size)
+    assert x.amax((1, 2)).mean() > 0.9
+    edge = torch.cat([x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]], dim=1)
+    assert (edge.amax(dim=1) > 0.1).float().mean() < 0.01  # a rare extreme of width, slant and place may touch the edge
     inside = x.amax(dim=2) > 0.25
-    assert_close(inside.sum(dim=1).float().mean() / size, torch.tensor(HEIGHT), atol=0.06, rtol=0)
+    # whole pixels at both ends, and a height rounded to whole pixels
+    assert_close(inside.sum(dim=1).float().mean() / size, torch.tensor(HEIGHT), atol=1.5 / size, rtol=0)
     ink = x.mean(dim=0) / x.mean(dim=0).sum()
     place = (torch.arange(size) + 0.5) / size
     for axis in (0, 1):
@@ -67,14 +72,17 @@ def test_both_domains_are_white_on_black_centred_and_equally_high(images, size):
 
 def test_every_class_is_printed_equally_often():
     counts = printed(1400, 28)[1].bincount(minlength=10)
-    assert counts.min() > 140 - 4 * 11.3 and counts.max() < 140 + 4 * 11.3  # binomial standard deviation 11.3
+    assert counts.min() > 140 - 4 * 11.3
+    assert counts.max() < 140 + 4 * 11.3
 
 
 def test_network_gets_the_channels_it_asked_for():
     batch = demo(channels=3, size=32).train_set("target")[Draw(torch.arange(4), 0)]
-    assert batch.x.shape == (4, 3, 32, 32) and batch.x.min() == -1 and batch.x.max() > 0.8
+    assert batch.x.shape == (4, 3, 32, 32)
+    assert batch.x.min() == -1
+    assert batch.x.max() > 0.8
 
 
 def test_nine_classes_are_refused():
-    with pytest.raises(ValueError, match="data.num_classes=9, but the train labels"):
+    with pytest.raises(ValueError, match=r"data\.num_classes=9, but the train labels"):
         demo(num_classes=9).domain("target")

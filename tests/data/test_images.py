@@ -17,8 +17,10 @@ def noise(*shape):
 def test_grey_is_normalised_and_repeated():
     x = torch.tensor([0, 255], dtype=torch.uint8).repeat_interleave(16).view(2, 4, 4)
     out = ToNetwork(3, 4, mean=0.5, std=0.25)(x, DRAW)
-    assert out.shape == (2, 3, 4, 4) and out.dtype == torch.float32
-    assert (out[0] == -2).all() and (out[1] == 2).all()
+    assert out.shape == (2, 3, 4, 4)
+    assert out.dtype == torch.float32
+    assert (out[0] == -2).all()
+    assert (out[1] == 2).all()
 
 
 def test_rgb_becomes_grey_by_luminance():
@@ -53,7 +55,9 @@ def test_transforms_travel_to_a_worker_process():
 @pytest.mark.parametrize("size", [9, 28])
 def test_resized_constant_image_stays_constant(shape, size):
     out = resize(torch.full(shape, 93, dtype=torch.uint8), size)
-    assert out.shape == (*shape[:-2], size, size) and out.dtype == torch.uint8 and (out == 93).all()
+    assert out.shape == (*shape[:-2], size, size)
+    assert out.dtype == torch.uint8
+    assert (out == 93).all()
 
 
 def test_shrinking_averages_instead_of_picking_pixels():
@@ -76,7 +80,8 @@ def test_warp_by_whole_pixels_moves_right_and_down_and_fills_with_black():
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     moved = warp(x, torch.zeros(2), torch.tensor([[2.0, 1.0]]).expand(2, 2) * 2 / 8)
     assert_close(moved[:, :, 1:, 2:], x[:, :, :-1, :-2])
-    assert_close(moved[:, :, 0], torch.zeros(2, 1, 8)) and assert_close(moved[..., :2], torch.zeros(2, 1, 8, 2))
+    assert_close(moved[:, :, 0], torch.zeros(2, 1, 8))
+    assert_close(moved[..., :2], torch.zeros(2, 1, 8, 2))
 
 
 def test_warp_by_a_right_angle_is_rot90():
@@ -89,7 +94,8 @@ def test_warp_enlarges_along_the_right_axis():
     x = torch.zeros(1, 1, 16, 16)
     x[:, :, 6:10, 6:10] = 1
     large = warp(x, torch.zeros(1), torch.zeros(1, 2), scale=torch.tensor([[2.0, 1.0]]))[0, 0]
-    assert (large[8] > 0.5).sum() == 8 and (large[:, 8] > 0.5).sum() == 4
+    assert (large[8] > 0.5).sum() == 8
+    assert (large[:, 8] > 0.5).sum() == 4
 
 
 def test_augmentation_of_a_row_does_not_depend_on_its_batch():
@@ -105,13 +111,15 @@ def test_augmentation_moves_by_up_to_shift_pixels_in_every_direction():
     place = torch.arange(21.0) - 10
     centre = torch.stack([(out.sum(1) @ place), (out.sum(2) @ place)], dim=1) / out.sum((1, 2))[:, None]
     assert centre.abs().max() <= 4.02  # rounding to uint8
-    assert (centre.amax(dim=0) > 3.8).all() and (centre.amin(dim=0) < -3.8).all()
+    assert (centre.amax(dim=0) > 3.8).all()
+    assert (centre.amin(dim=0) < -3.8).all()
 
 
 def test_augmentation_keeps_rgb_planes_together():
     x = noise(6, 12, 12)
     rgb = Affine(20, 3)(x[:, None].repeat(1, 3, 1, 1), DRAW)
-    assert torch.equal(rgb[:, 0], Affine(20, 3)(x, DRAW)) and torch.equal(rgb[:, 0], rgb[:, 2])
+    assert torch.equal(rgb[:, 0], Affine(20, 3)(x, DRAW))
+    assert torch.equal(rgb[:, 0], rgb[:, 2])
 
 
 def test_no_augmentation_changes_nothing():

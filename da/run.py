@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from da.build import build
 from da.callbacks.progress import make_progress, on_terminal
-from da.callbacks.seeding import SeedEachEpoch
+from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import ORACLE, Scores
 from da.cost import peak_memory_mib, reset_peak_memory
 from da.data.base import LABEL_STREAMS, DomainData
@@ -118,7 +118,7 @@ def fit(
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
     scores = Scores(data.num_classes, validators, selection_metric)
     checkpoints = folder / "checkpoints"
-    last = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
+    last = ModelCheckpoint(checkpoints, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     selected = ModelCheckpoint(
         checkpoints,
         filename="selected",
@@ -132,7 +132,7 @@ def fit(
         cfg.trainer,
         "trainer",
         default_root_dir=folder,
-        callbacks=[scores, SeedEachEpoch(cfg.seed), make_progress(label), selected, last],
+        callbacks=[scores, SeedEachBatch(cfg.seed), make_progress(label), selected, last],
         logger=[CSVLogger(folder, name="", version=""), *loggers],
         use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
         num_sanity_val_steps=0,

@@ -47,7 +47,7 @@ class Figures:
             self.features_after,
             folder / "features.png",
             self.projection,
-            names=(names["source"], names["target"]),
+            domains=(names["source"], names["target"]),
         )
         classes = [str(c) for c in range(self.data.num_classes)]
         drawn.per_class_figure(classes, summary["test"]["target_class_acc"], folder / "per_class.png")

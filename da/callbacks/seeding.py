@@ -1,19 +1,21 @@
-"""Random numbers as a function of (seed, epoch, process)."""
+"""Random numbers as a function of (seed, batch, process)."""
+
+from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 
 from da.data.rows import stable_seed
 
 
-class SeedEachEpoch(Callback):
-    """Seeds PyTorch before each epoch, so that a run resumed after an epoch equals one never stopped.
+class SeedEachBatch(Callback):
+    """Seeds PyTorch before each batch, so that a run resumed after an epoch equals one never stopped.
 
-    Without it every process would also draw the same dropout masks.
+    Without it every process would also draw the same dropout masks. It costs some 20 microseconds.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch.manual_seed(stable_seed(self.seed, "epoch", trainer.current_epoch, trainer.global_rank))
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(stable_seed(self.seed, "batch", pl_module.batches_seen, trainer.global_rank))

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-SCHEMA = "da.results/1"
+from da.record import SCHEMA
+from da.settings import NOT_IDENTITY
+
 STATUSES = ("complete", "running", "failed")
 Metric = Literal["last", "selected", "oracle"]
 
 # what a run is repeated over, or is compared by, or what can't move a number
-_NOT_A_SETTING = frozenset({"method", "data", "data.source", "data.target", "seed", "logger"})
+_NOT_A_SETTING = NOT_IDENTITY | {"method", "data", "data.source", "data.target", "data.root", "seed"}
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,13 @@ def test_random_numbers_of_a_row_do_not_depend_on_its_batch(rows, columns, seed)
     assert whole.max() < 1
 
 
+def test_random_numbers_are_those_of_splitmix64():
+    # its published first outputs from the state 1234567 (rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64)
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    expected = torch.tensor([(number >> 40) / 2**24 for number in published])
+    assert torch.equal(uniform(Draw(torch.tensor([0, 1]), 1234567), 2).flatten(), expected)
+
+
 def test_random_numbers_are_uniform_over_the_rows_and_over_the_seeds():
     over_rows = uniform(Draw(torch.arange(20_000), stable_seed("a")), 3)
     over_seeds = torch.cat([uniform(Draw(torch.tensor([7]), stable_seed("draw", t)), 3) for t in range(2000)])

@@ -104,7 +104,7 @@ def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(method, tmp_path,
     overrides = (f"method={method}", "net.backbone.dropout=0.3")
     _, whole = train(tmp_path / "whole", *overrides)
 
-    from da.callbacks.seeding import SeedEachEpoch
+    from da.callbacks.selection import Scores
 
     class PowerCutError(Exception):
         pass
@@ -113,7 +113,7 @@ def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(method, tmp_path,
         if trainer.current_epoch == 1 and batch_idx == 2:
             raise PowerCutError
 
-    monkeypatch.setattr(SeedEachEpoch, "on_train_batch_start", cut)
+    monkeypatch.setattr(Scores, "on_train_batch_start", cut)
     with pytest.raises(PowerCutError):
         train(tmp_path / "cut", *overrides)
     assert json.loads((tmp_path / "cut/results.json").read_text())["status"] == "failed"
@@ -138,7 +138,7 @@ def test_mmd_brings_the_domains_together(tmp_path):
         data, net = build(cfg.data, "data"), build(cfg.net, "net")
         state = load_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"]
         net.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
-        z = [net(data.eval_set(role, "test")[Draw(torch.arange(500), 0)].x)[0] for role in ("source", "target")]
+        z = [net(data.eval_set(role, "test")[Draw(torch.arange(500), 0)].x)[0].detach() for role in ("source", "target")]
         scale = torch.cat(z).var(dim=0).sum()
         gaps.append(float(mean_distance(*z) / scale))
     assert gaps[1] < 0.5 * gaps[0]
@@ -148,7 +148,8 @@ def test_two_schedules_one_lambda_one_reversal_are_both_written(tmp_path):
     import csv
 
     train(tmp_path, "method=dann", "method.weights.adversarial.value=0.3", "method.terms.adversarial.reversal.high=0.5")
-    rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["train/loss"]]
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    rows = [row for row in csv.DictReader(lines) if row["train/loss"]]
     assert {float(row["train/weight/adversarial"]) for row in rows} == {0.3}
     strengths = [float(row["train/reversal/adversarial"]) for row in rows]
     assert strengths[0] == 0.0

@@ -98,7 +98,9 @@ def _job(cfg: DictConfig) -> float | None:
     results = run(cfg)
     if "status" in results:  # the process of rank 0
         accuracy = results["test"]["target_acc"]["last"]
-        print(f"{cfg.names.method} seed {cfg.seed}: target test accuracy {accuracy:.1%}, in {_shown(folder)}", flush=True)
+        print(
+            f"{cfg.names.method} seed {cfg.seed}: target test accuracy {accuracy:.1%}, in {_shown(folder)}", flush=True
+        )
     return float(results["selected"]["validators"].get(cfg.selection_metric, float("nan")))
 
 
@@ -134,7 +136,9 @@ def _shown(path: Path) -> Path:
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # OmegaConf adds lines about its own types, Hydra a hint at its flags.
-    lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "Set the env"))]
+    lines = [
+        line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "Set the env"))
+    ]
     return " ".join(lines) or type(error).__name__
 
 

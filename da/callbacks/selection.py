@@ -5,11 +5,9 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import Callback, Trainer
-
 from torchmetrics import ConfusionMatrix, Metric
 
 from da.data.base import Role
-from da.methods.base import Method
 from da.types import HIDDEN, Encoded
 from da.validators.base import Validator
 
@@ -134,5 +132,3 @@ def _class_accuracies(confusion: torch.Tensor) -> list[float | None]:
     """Recall of each class, None where it has no rows."""
     rows = confusion.sum(dim=1)
     return [int(confusion[c, c]) / int(rows[c]) if rows[c] else None for c in range(len(confusion))]
-
-

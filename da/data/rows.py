@@ -110,7 +110,9 @@ class StreamSampler(Sampler[Draw]):
         self, num_rows: int, batch_size: int, steps: int, seed: int, stream: str, rank: int = 0, world: int = 1
     ) -> None:
         if batch_size % world:
-            raise ValueError(f"batch_size {batch_size} of stream {stream!r} can't be shared evenly by {world} processes")
+            raise ValueError(
+                f"batch_size {batch_size} of stream {stream!r} can't be shared evenly by {world} processes"
+            )
         self.num_rows, self.batch_size, self.steps, self.seed, self.stream = num_rows, batch_size, steps, seed, stream
         self.share = batch_size // world
         self.first = rank * self.share

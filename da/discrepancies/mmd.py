@@ -49,9 +49,7 @@ def mmd2(
 class Mmd(Discrepancy):
     """`mmd2` as a module."""
 
-    def __init__(
-        self, scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0), bandwidth: float | None = None
-    ) -> None:
+    def __init__(self, scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0), bandwidth: float | None = None) -> None:
         super().__init__()
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales must be positive, got {list(scales)}")

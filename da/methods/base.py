@@ -59,7 +59,7 @@ class Method(LightningModule, ABC):
         """Run the network over the named streams (all of them by default), by `net.batch_norm`'s policy."""
         rows = {name: batch[name] for name in (batch if streams is None else streams)}
         if self.net.batch_norm == "joint" and len(rows) > 1:
-            z, logits = self.net(torch.cat([samples.x for samples in rows.values()]))
+            z, logits = self._forward(torch.cat([samples.x for samples in rows.values()]))
             sizes = [len(samples.y) for samples in rows.values()]
             parts = zip(rows.items(), z.split(sizes), logits.split(sizes), strict=True)
             encoded = {name: Encoded(z_, l_, *samples[1:]) for (name, samples), z_, l_ in parts}
@@ -69,8 +69,13 @@ class Method(LightningModule, ABC):
 
     def encode_stream(self, rows: Samples) -> Encoded:
         """Run the network over one stream."""
-        z, logits = self.net(rows.x)
+        z, logits = self._forward(rows.x)
         return Encoded(z, logits, rows.y, rows.domain, rows.index)
+
+    def _forward(self, x: Any) -> tuple[Tensor, Tensor]:
+        """Run the network; what it gives in half precision under autocast comes back in full."""
+        z, logits = self.net(x)
+        return (z.float(), logits.float()) if z.dtype in (torch.bfloat16, torch.float16) else (z, logits)
 
     @torch.no_grad()
     def encode_all(self, stream: str) -> Encoded:

@@ -29,7 +29,9 @@ class LeNet(nn.Sequential):
 class Dtn(nn.Sequential):
     """The 64-128-256 network for 32x32 digits (CDAN, SHOT): [n, channels, size, size] -> [n, out_dim]."""
 
-    def __init__(self, channels: int = 3, size: int = 32, dropouts: tuple[float, float, float] = (0.1, 0.3, 0.5)) -> None:
+    def __init__(
+        self, channels: int = 3, size: int = 32, dropouts: tuple[float, float, float] = (0.1, 0.3, 0.5)
+    ) -> None:
         widths = (channels, 64, 128, 256)
         layers: list[nn.Module] = []
         for a, b, dropout in zip(widths, widths[1:], dropouts, strict=True):
@@ -42,4 +44,3 @@ class Dtn(nn.Sequential):
         super().__init__(*layers, nn.Flatten())
         side = -(-size // 8)
         self.out_dim = 256 * side**2
-

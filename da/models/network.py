@@ -62,7 +62,9 @@ class Network(nn.Module):
         super().__init__()
         out_dim = cast(int, backbone.out_dim)
         if bottleneck is None and out_dim != feature_dim:
-            raise ValueError(f"net.feature_dim={feature_dim}, but the backbone gives {out_dim} and there is no bottleneck")
+            raise ValueError(
+                f"net.feature_dim={feature_dim}, but the backbone gives {out_dim} and there is no bottleneck"
+            )
         self.backbone = backbone
         self.bottleneck = nn.Identity() if bottleneck is None else bottleneck(out_dim, feature_dim)
         self.normalised_head = normalised_head

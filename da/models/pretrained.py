@@ -76,4 +76,3 @@ def _remove_last_layer(model: nn.Module) -> int:
     name, layer = linear[-1] if linear else convolutions[-1]
     model.set_submodule(name, nn.Identity())
     return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
-

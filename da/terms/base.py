@@ -51,7 +51,11 @@ def complete_weights(
 
 
 class Objective(nn.Module):
-    """L = sum_k lambda_k(p) * term_k(step): a sum, never a mean, so a new term does not re-weight the others."""
+    """L = sum_k lambda_k(p) * term_k(step): a sum, never a mean, so a new term does not re-weight the others.
+
+    The terms are computed in full precision even where the network runs under autocast: distances and
+    covariances are differences of large numbers.
+    """
 
     def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, Schedule] | None = None) -> None:
         super().__init__()
@@ -62,7 +66,8 @@ class Objective(nn.Module):
         self.streams = frozenset[str]().union(*(term.streams for term in terms.values()))
 
     def forward(self, step: Step) -> Losses:
-        parts = {name: term(step) for name, term in self.terms.items()}
+        with torch.autocast(next(iter(step.streams.values())).z.device.type, enabled=False):
+            parts = {name: term(step) for name, term in self.terms.items()}
         weights = {name: weight(step.progress) for name, weight in self.weights.items()}
         reversals = {
             name: term.reversal(step.progress) for name, term in self.terms.items() if hasattr(term, "reversal")

@@ -138,7 +138,9 @@ def test_mmd_brings_the_domains_together(tmp_path):
         data, net = build(cfg.data, "data"), build(cfg.net, "net")
         state = load_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"]
         net.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
-        z = [net(data.eval_set(role, "test")[Draw(torch.arange(500), 0)].x)[0].detach() for role in ("source", "target")]
+        z = [
+            net(data.eval_set(role, "test")[Draw(torch.arange(500), 0)].x)[0].detach() for role in ("source", "target")
+        ]
         scale = torch.cat(z).var(dim=0).sum()
         gaps.append(float(mean_distance(*z) / scale))
     assert gaps[1] < 0.5 * gaps[0]

@@ -8,6 +8,7 @@ from conftest import encoded, make_step, normal
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from da.discrepancies.linear import Linear as MeanDistance
 from da.schedules import Constant, Linear
 from da.terms.adversarial import Adversarial, ConditionalAdversarial, multilinear_map, reverse_gradient
 from da.terms.align import Align, layer_of
@@ -17,7 +18,6 @@ from da.terms.entropy import Diversity, Entropy, entropy
 from da.terms.mcc import class_confusion
 from da.terms.pseudo_label import PseudoLabel
 from da.terms.supervised import CrossEntropy
-from da.discrepancies.linear import Linear as MeanDistance
 
 
 def with_target_logits(logits):
@@ -42,7 +42,9 @@ def test_multilinear_map_is_the_outer_product_of_each_row():
     assert_close(multilinear_map(p, z)[2], torch.outer(p[2], z[2]).flatten())
 
 
-@pytest.mark.parametrize("make", [lambda r: Adversarial(5, (8,), 0.0, r), lambda r: ConditionalAdversarial(5, 3, (8,), 0.0, r)])
+@pytest.mark.parametrize(
+    "make", [lambda r: Adversarial(5, (8,), 0.0, r), lambda r: ConditionalAdversarial(5, 3, (8,), 0.0, r)]
+)
 def test_reversal_strength_scales_the_features_gradient_but_not_the_discriminators(make):
     gradients = []
     for strength in (1.0, 0.5):
@@ -69,7 +71,10 @@ def test_adversarial_has_no_loss_for_a_discriminator_that_knows():
         term.discriminator[0].weight.fill_(1.0), term.discriminator[0].bias.zero_()
         term.discriminator[2].weight.fill_(100.0), term.discriminator[2].bias.fill_(-50.0)
     step = make_step()
-    source, target = step.source._replace(z=torch.ones(12, 1).double()), step.target._replace(z=-torch.ones(9, 1).double())
+    source, target = (
+        step.source._replace(z=torch.ones(12, 1).double()),
+        step.target._replace(z=-torch.ones(9, 1).double()),
+    )
     assert term(step._replace(streams={"source": source, "target": target})) < 1e-20
 
 

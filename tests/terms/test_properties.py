@@ -67,9 +67,7 @@ def test_gradient_reaches_exactly_the_streams_it_names(term):
 
 def test_gives_the_same_when_rows_change_places(term):
     step = make_step()
-    shuffled = {
-        name: type(rows)(*(column.flip(0) for column in rows)) for name, rows in step.streams.items()
-    }
+    shuffled = {name: type(rows)(*(column.flip(0) for column in rows)) for name, rows in step.streams.items()}
     assert_close(term(step._replace(streams=shuffled)), term(step))
 
 

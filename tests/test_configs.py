@@ -1,0 +1,86 @@
+"""Every yaml composes and builds; names, facts and files agree."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CONF, TOY, config, options
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from da.build import build
+from da.data.rows import Draw
+
+NETS = options("net")
+IMAGES = {"lenet": "digits_demo", "dtn": "digits_demo", "torchvision": "digits_demo", "mlp": "toy"}
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_first_line_says_what_it_is(path):
+    lines = path.read_text().splitlines()
+    described = lines[1] if lines[0] == "# @package _global_" else lines[0]
+    assert described.startswith("# ")
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_composes_with_every_method(name):
+    for method in options("method"):
+        cfg = config(f"experiment={name}", f"method={method}")
+        assert OmegaConf.to_container(cfg.method, resolve=True)["_target_"].startswith("da.methods")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_feature_dim_and_num_classes_are_what_the_network_gives(name):
+    cfg = config(f"data={IMAGES[name]}", f"net={name}")
+    net = build(cfg.net, "net").eval()
+    x = torch.zeros(2, 2) if name == "mlp" else torch.zeros(2, cfg.net.input.channels, *[cfg.net.input.size] * 2)
+    z, logits = net(x)
+    assert z.shape == (2, cfg.net.feature_dim)
+    assert logits.shape == (2, cfg.data.num_classes)
+
+
+@pytest.mark.parametrize("group", ["discrepancy", "validator"])
+def test_a_config_is_named_as_the_module_that_it_builds(group):
+    for name in options(group):
+        module = get_object(OmegaConf.load(CONF / group / f"{name}.yaml")._target_).__module__
+        assert module.rpartition(".")[2] == name
+
+
+def test_every_validator_is_among_all():
+    assert set(config(*TOY).validators) == set(options("validator"))
+
+
+def targets(node):
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_the_yaml_shows_every_number_of_a_term(method):
+    """What a class has a default for stands in the yaml too, so that a saved config says it all."""
+    cfg = config(*TOY, f"method={method}")
+    for node in targets(OmegaConf.to_container(cfg.method, resolve=True)):
+        if not node["_target_"].startswith(("da.terms", "da.schedules", "da.discrepancies")):
+            continue
+        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        assert set(parameters) <= {*node, "discrepancy"}, node["_target_"]
+
+
+def test_the_demo_data_give_what_the_network_takes():
+    cfg = config("data=digits_demo", "net=dtn")
+    data = build(cfg.data, "data")
+    assert data.eval_set("target", "test")[Draw(torch.arange(3), 0)].x.shape == (3, 3, 32, 32)
+
+
+def test_the_wheel_carries_the_configs():
+    import tomllib
+
+    project = tomllib.loads((Path(CONF).parent / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {"conf": "da/conf"}

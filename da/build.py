@@ -63,7 +63,8 @@ def _check_call(node: dict[str, Any], where: str) -> None:
 
 def _options(target: Any) -> dict[str, Any]:
     """Argument names and their types; those that a constructor passes on as **kwargs are its base class's."""
-    callables = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    classes = target.__mro__ if inspect.isclass(target) else ()
+    callables = [vars(c)["__init__"] for c in classes if "__init__" in vars(c)] or [target]
     options: dict[str, Any] = {}
     for function in callables:
         parameters, hints = inspect.signature(function).parameters, get_type_hints(function)

@@ -1,5 +1,6 @@
 """What a run costs."""
 
+import contextlib
 import resource
 from pathlib import Path
 
@@ -11,10 +12,8 @@ _STATUS = Path("/proc/self/status")
 
 def reset_peak_memory() -> None:
     """Start measuring the peak anew, where the system can (Linux, CUDA); else the peak is that of the process."""
-    try:
+    with contextlib.suppress(OSError):
         _CLEAR_REFS.write_text("5")
-    except OSError:
-        pass
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 

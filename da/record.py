@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -71,7 +70,7 @@ class RunRecord:
     def _write(self) -> None:
         draft = self.folder / "results.json.part"
         draft.write_text(json.dumps(self.known, indent=2, allow_nan=False) + "\n")
-        os.replace(draft, self.folder / "results.json")
+        draft.replace(self.folder / "results.json")
 
 
 def _version(package: str) -> str | None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
 from da.build import build
 from da.callbacks.progress import make_progress, on_terminal
@@ -19,6 +21,7 @@ from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import ORACLE, Scores
 from da.cost import peak_memory_mib, reset_peak_memory
 from da.data.base import LABEL_STREAMS, DomainData
+from da.data.rows import Draw
 from da.methods.base import Method
 from da.models.network import Network
 from da.models.state import check_fits, load_checkpoint
@@ -47,15 +50,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     check_settings(cfg)
     _quiet()
     record = RunRecord(cfg)
-    if rank_zero_only.rank == 0:
+    if _leads():
         record.start(keep=cfg.resume is not None)
     try:
         measured = _train_and_test(cfg, record.folder)
     except BaseException as error:
-        if rank_zero_only.rank == 0:
+        if _leads():
             record.fail(error)
         raise
-    return record.finish(measured) if rank_zero_only.rank == 0 else measured
+    return record.finish(measured) if _leads() else measured
 
 
 def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -66,6 +69,7 @@ def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     net: Network = build(cfg.net, "net")
     if net.num_classes != data.num_classes:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
+    _check_net_reads_data(cfg, net, data)
     if cfg.init_from is not None:
         _load_network(net, cfg.init_from)
     if cfg.pretrain is not None and cfg.init_from is None:
@@ -81,7 +85,8 @@ def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         figures.after(fitted.method.net)
     _test(fitted, data)
     measured = {
-        **{role: name for role, name in data.names().items()},
+        "source": data.names()["source"],
+        "target": data.names()["target"],
         "data_hashes": data.hashes(),
         "target_labels": sorted(LABEL_STREAMS & (fitted.method.streams | pretrained_streams))
         + ["selection"] * (cfg.selection_metric == ORACLE),
@@ -169,6 +174,23 @@ def _log_test(fitted: Fitted, measured: dict[str, Any]) -> None:
         logger.save()
 
 
+def _check_net_reads_data(cfg: DictConfig, net: Network, data: DomainData) -> None:
+    rows = data.eval_set("target", "test")
+    if not len(rows):
+        raise ValueError(f"the target domain {data.names()['target']!r} has no test rows")
+    x = rows[Draw(torch.arange(min(2, len(rows))), 0)].x
+    try:
+        with torch.no_grad():
+            net.eval()(x)
+        net.train()
+    except (RuntimeError, TypeError) as error:
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(
+            f"net={cfg.names.net} can't read the rows of data={cfg.names.data}, of shape {shape}: "
+            f"{str(error).splitlines()[0]}; choose another net or data"
+        ) from error
+
+
 def _load_network(net: Network, path: str | Path) -> None:
     state = load_checkpoint(path)["state_dict"]
     weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
@@ -184,12 +206,17 @@ def _extra_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
 
 
 def _figures(cfg: DictConfig, data: DomainData) -> "Figures | None":
-    if cfg.figures == "none" or rank_zero_only.rank != 0:
+    if cfg.figures == "none" or not _leads():
         return None
     # Imported here: matplotlib and scikit-learn take a second that a run without figures saves.
     from da.callbacks.figures import Figures
 
     return Figures(data, Path(cfg.run_dir), cfg.figures)
+
+
+def _leads() -> bool:
+    """Whether this is the first of the processes that train together; known before they meet."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def _quiet() -> None:

@@ -33,7 +33,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Ramp:
-    """Sigmoid rise high * (2 / (1 + exp(-gamma p)) - 1), from 0 to (almost) `high`: DANN, Ganin et al. 2016, sec. 5.2."""
+    """Sigmoid rise high * (2 / (1 + exp(-gamma p)) - 1), 0 to almost `high` (DANN, Ganin et al. 2016, sec. 5.2)."""
 
     high: float = 1.0
     gamma: float = 10.0

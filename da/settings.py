@@ -31,7 +31,7 @@ FIGURES = ("tsne", "pca", "none")
 def check_settings(cfg: DictConfig) -> None:
     """Raise ValueError or TypeError for a root key that nothing reads, or a value of another type."""
     known = {*SETTINGS, *GROUPS, "names"}
-    for key in cfg:
+    for key in map(str, cfg):
         if key not in known:
             raise ValueError(f"{key}={cfg[key]}: there is no such option; the config has {', '.join(sorted(known))}")
     for key, type_ in SETTINGS.items():

@@ -15,7 +15,7 @@ class Samples(NamedTuple):
     x: Any  # whatever the backbone accepts: an image tensor, a dict of token tensors, a series, a row
     y: Tensor  # [n] class index, HIDDEN where the label must not be seen
     domain: Tensor  # [n] integer id of the domain each row came from
-    index: Tensor  # [n] row number in its dataset (pseudo-labels, memory banks)
+    index: Tensor  # type: ignore[assignment]  # [n] row number in its dataset; tuple.index is not needed
 
 
 Batch = Mapping[str, Samples]
@@ -29,7 +29,7 @@ class Encoded(NamedTuple):
     logits: Tensor  # [n, c]
     y: Tensor  # [n]
     domain: Tensor  # [n]
-    index: Tensor  # [n]
+    index: Tensor  # type: ignore[assignment]  # [n]
 
 
 class Step(NamedTuple):

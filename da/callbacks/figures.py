@@ -1,7 +1,7 @@
 """What a person looks at after a run: features before and after, classes, curves, confusions."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -63,8 +63,9 @@ class Figures:
         training, device = net.training, next(net.parameters()).device
         net.eval()
         columns: dict[str, np.ndarray] = {}
-        for role in ("source", "target"):
-            rows = self.data.eval_set(cast(Role, role), "test")
+        roles: tuple[Role, Role] = ("source", "target")
+        for role in roles:
+            rows = self.data.eval_set(role, "test")
             generator = torch.Generator().manual_seed(stable_seed("figure", role))
             chosen = torch.randperm(len(rows), generator=generator)[:ROWS].sort().values
             samples = rows[Draw(chosen, 0)]

@@ -63,7 +63,8 @@ class Scores(Callback):
         for metric in (*self.matrices.values(), *self.active.values()):
             metric.to(method.device)
 
-    on_test_start = on_fit_start
+    def on_test_start(self, trainer: Trainer, method: Any) -> None:
+        self.on_fit_start(trainer, method)
 
     def on_validation_batch_end(
         self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -86,7 +87,7 @@ class Scores(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        role: Role = ("source", "target")[dataloader_idx]  # type: ignore[assignment]
+        role: Role = ("source", "target")[dataloader_idx]
         self.matrices[role].update(outputs.logits, outputs.y)
 
     def on_test_epoch_end(self, trainer: Trainer, method: Any) -> None:

@@ -160,7 +160,7 @@ class DomainData(LightningDataModule, ABC):
     def _loader(self, rows: Rows, sampler: StreamSampler | EvalSampler) -> DataLoader[Samples]:
         return DataLoader(
             rows,
-            sampler=sampler,  # type: ignore[arg-type]  # a sampler of whole draws, hence no batching by the loader
+            sampler=sampler,  # a sampler of whole draws, hence no batching by the loader
             batch_size=None,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),

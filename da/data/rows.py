@@ -34,9 +34,8 @@ def uniform(draw: Draw, columns: int) -> Tensor:
     """
     with np.errstate(over="ignore"):
         rows = draw.rows.numpy().astype(np.uint64)[:, None]
-        z = np.uint64(draw.seed) + (rows * np.uint64(columns) + np.arange(1, columns + 1, dtype=np.uint64)) * np.uint64(
-            0x9E3779B97F4A7C15
-        )
+        counter = rows * np.uint64(columns) + np.arange(1, columns + 1, dtype=np.uint64)
+        z = (counter * np.uint64(0x9E3779B97F4A7C15) + np.uint64(draw.seed)).astype(np.uint64)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))

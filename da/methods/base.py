@@ -49,11 +49,13 @@ class Method(LightningModule, ABC):
         planned = int(self.trainer.num_training_batches) * max(self.trainer.max_epochs or 1, 1)
         return min((self.batches_seen - 1) / max(planned - 1, 1), 1.0)
 
-    def validation_step(self, rows: Samples, batch_idx: int, dataloader_idx: int = 0) -> Encoded:
+    def validation_step(  # type: ignore[override]  # a NamedTuple of tensors is what callbacks are given
+        self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
+    ) -> Encoded:
         """Encode a batch; what is measured on it is a callback's business."""
         return self.encode_stream(rows)
 
-    test_step = validation_step
+    test_step = validation_step  # type: ignore[assignment]
 
     def encode(self, batch: Batch, streams: Iterable[str] | None = None) -> Step:
         """Run the network over the named streams (all of them by default), by `net.batch_norm`'s policy."""
@@ -97,7 +99,7 @@ class Method(LightningModule, ABC):
         Values are means over the processes.
         """
         losses.check_finite()
-        if self.batches_seen % self.trainer.log_every_n_steps:
+        if self.batches_seen % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         values = {f"train/loss{'/' * bool(update)}{update}": losses.total}
         values |= {f"train/{name}": value for name, value in losses.parts.items()}
@@ -128,8 +130,8 @@ class Method(LightningModule, ABC):
             raise ValueError(f"{type(self).__name__} has nothing to train: all of its parameters are frozen")
         scales = sorted(set(wanted.values()))
         optimizer = self.make_optimizer([{"params": [p for p in wanted if wanted[p] == s]} for s in scales])
-        for group, scale in zip(optimizer.param_groups, scales, strict=True):
-            group["base_lr"] = group["lr"] * scale
+        for settings, scale in zip(optimizer.param_groups, scales, strict=True):
+            settings["base_lr"] = settings["lr"] * scale
         return optimizer
 
 

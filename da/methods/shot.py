@@ -58,7 +58,7 @@ class Shot(JointMethod):
         self.objective = Objective({"entropy": Entropy(), "diversity": Diversity(), "pseudo": self.pseudo}, weights)
 
     def loss(self, step: Step) -> Losses:
-        return self.objective(step)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+        return self.objective(step)
 
     def on_train_epoch_start(self) -> None:
         rows = self.encode_all("target")

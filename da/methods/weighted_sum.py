@@ -27,4 +27,4 @@ class WeightedSum(JointMethod):
         self.streams = self.objective.streams
 
     def loss(self, step: Step) -> Losses:
-        return self.objective(step)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+        return self.objective(step)

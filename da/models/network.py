@@ -75,7 +75,7 @@ class Network(nn.Module):
         self.head = self.new_head()
         share_batch_norm(self)
         if any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third off a CPU step
+            self.to(memory_format=torch.channels_last)  # a third off a CPU step
 
     def new_head(self) -> nn.Module:
         """Return a freshly initialised classifier z -> logits."""

@@ -65,7 +65,7 @@ def _drop_auxiliary(model: nn.Module) -> None:
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
     if hasattr(model, "aux_logits"):
-        model.aux_logits = False
+        setattr(model, "aux_logits", False)  # noqa: B010  # nn.Module's attributes are typed as modules
 
 
 def _remove_last_layer(model: nn.Module) -> int:

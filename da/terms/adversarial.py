@@ -49,7 +49,7 @@ class _DomainLoss(Term):
     def __init__(self, in_dim: int, hidden_dims: Sequence[int], dropout: float, reversal: Schedule | None) -> None:
         super().__init__()
         self.discriminator = Mlp(in_dim, [*hidden_dims, 1], dropout=dropout)
-        self.reversal = reversal if reversal is not None else Ramp()
+        self.reversal: Schedule = reversal if reversal is not None else Ramp()
 
     @abstractmethod
     def discriminator_input(self, rows: Encoded) -> Float[Tensor, "n k"]: ...

@@ -18,6 +18,8 @@ class Term(nn.Module, ABC):
 
     streams: frozenset[str] = frozenset({"source", "target"})
     """Streams this term reads; the data module opens the union over the terms."""
+    reversal: Schedule | None = None
+    """Strength of the gradient reversal inside an adversarial term, by training progress."""
 
     @abstractmethod
     def forward(self, step: Step) -> Float[Tensor, ""]: ...
@@ -63,14 +65,13 @@ class Objective(nn.Module):
             raise ValueError("an objective needs at least one term, got none")
         self.weights = complete_weights(weights, terms)
         self.terms = nn.ModuleDict(terms)
+        self.reversals: dict[str, Schedule] = {n: t.reversal for n, t in terms.items() if t.reversal is not None}
         self.streams = frozenset[str]().union(*(term.streams for term in terms.values()))
 
     def forward(self, step: Step) -> Losses:
         with torch.autocast(next(iter(step.streams.values())).z.device.type, enabled=False):
             parts = {name: term(step) for name, term in self.terms.items()}
         weights = {name: weight(step.progress) for name, weight in self.weights.items()}
-        reversals = {
-            name: term.reversal(step.progress) for name, term in self.terms.items() if hasattr(term, "reversal")
-        }
+        reversals = {name: reversal(step.progress) for name, reversal in self.reversals.items()}
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return Losses(total, parts, weights, reversals)

@@ -1,0 +1,164 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from da.models.state import load_checkpoint
+
+ROOT = Path(__file__).parents[1]
+TOY = ("data=toy", "net=mlp", "trainer=smoke", "figures=none")
+
+
+def da(*arguments, cwd, **environ):
+    """Run `da` in `cwd`; return (status, stdout, stderr)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "da", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def results_in(folder):
+    return [json.loads(path.read_text()) for path in sorted(Path(folder).rglob("results.json"))]
+
+
+def test_help_is_quick_and_names_every_method(tmp_path):
+    start = time.monotonic()
+    status, out, _ = da("train", "--help", cwd=tmp_path)
+    assert status == 0
+    assert time.monotonic() - start < 10  # half a second on an idle machine; torch alone takes longer
+    for name in ("dann", "shot", "digits_demo", "torchvision"):
+        assert name in out
+
+
+def test_a_sweep_a_second_time_and_a_report(tmp_path):
+    sweep = ("train", "-m", "method=source_only,mmd", "seed=0,1", *TOY)
+    status, out, err = da(*sweep, cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert len(results_in(tmp_path / "runs")) == 4
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
+
+    status, out, _ = da(*sweep, cwd=tmp_path)
+    assert status == 0
+    assert out.count("is complete already") == 4
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+    status, out, _ = da("report", "runs", cwd=tmp_path)
+    assert status == 0
+    assert "mmd" in out
+    assert "source_only" in out
+
+
+def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path):
+    status, out, err = da("train", "-m", "data.noise=0.1,-x,0.2", *TOY, cwd=tmp_path)
+    assert status == 1
+    assert out.count("target test accuracy") == 2
+    assert err == "error: dann seed 0: data.noise='-x' is of type str, expected float\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("seeed=1",), "Could not override 'seeed'"),
+        (("method=dan",), "Could not find 'method/dan' Available options in 'method': align"),
+        (("method.weights.algin.high=1",), "Could not override 'method.weights.algin.high'"),
+        (("+method.weights.foo={_target_: da.schedules.Constant}",), "weights name ['foo'], but the terms are"),
+        (("net.num_classes=3",), "net.num_classes=3, but data.num_classes=2: set them equal"),
+        (("data.num_classes=1",), "there are two moons"),
+        (("data.batch_size.source=5000",), "data.batch_size.source=5000 is larger than the 1000 rows"),
+        (("data.num_rows=0",), "no training rows"),
+        (("selection_metric=accuracy",), "selection_metric=accuracy is no validator; there are ['entropy', 'infomax'"),
+        (("method=shot", "selection_metric=source_acc"), "needs the source, which Shot does not open"),
+        (("net=lenet",), "net=lenet can't read the rows of data=toy"),
+        (("resume=nowhere.ckpt",), "no checkpoint at nowhere.ckpt"),
+        (("init_from=nowhere.ckpt",), "no checkpoint at nowhere.ckpt"),
+        (("data=digits", "net=lenet", "data.source=mnist", "data.target=mnist"), "both 'mnist'"),
+    ],
+)
+def test_bad_input_gives_one_line_that_names_it(arguments, message, tmp_path):
+    status, _, err = da("train", *TOY, *arguments, cwd=tmp_path)
+    assert status == 1
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert all(r["status"] == "failed" and r["error"] for r in results_in(tmp_path))
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    status, _, err = da("train", *TOY, "debug=true", "resume=nowhere.ckpt", cwd=tmp_path)
+    assert status == 1
+    assert "Traceback" in err
+
+
+def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path):
+    assert da("trian", cwd=tmp_path) == (1, "", "error: there is no command 'trian'; there are train and report\n")
+
+
+def test_a_checkpoint_of_another_net_is_refused(tmp_path):
+    assert da("train", *TOY, "runs=a", cwd=tmp_path)[0] == 0
+    (checkpoint,) = tmp_path.glob("a/**/last.ckpt")
+    for option in ("resume", "init_from"):
+        status, _, err = da("train", *TOY, "net.feature_dim=5", f"{option}={checkpoint}", cwd=tmp_path)
+        assert status == 1
+        assert "does not fit" in err
+        assert err.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(tmp_path):
+    explode = ("trainer.max_epochs=3", "method=align", "discrepancy=linear", "method.weights.align._target_=da.schedules.Warmup",
+               "~method.weights.align.gamma", "method.weights.align.high=1e38", "+method.weights.align.start=0.5",
+               "+method.weights.align.end=0.5")  # fmt: skip
+    status, _, err = da("train", *TOY, *explode, cwd=tmp_path)
+    assert status == 1
+    assert err.startswith("error: the loss is not finite: term ")
+    assert "the last good checkpoint is" in err
+    (checkpoint,) = tmp_path.glob("runs/**/last.ckpt")
+    assert all(value.isfinite().all() for value in load_checkpoint(checkpoint)["state_dict"].values())
+    assert [r["status"] for r in results_in(tmp_path)] == ["failed"]
+
+
+@pytest.mark.ddp
+def test_two_processes_train_the_weights_of_one_also_inside_a_sweep(tmp_path):
+    norm = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.0}"
+    sweep = ("train", "-m", "method=mmd,cdan,mcd,shot", "data=toy", "net=mlp", "figures=none", norm, "data.steps_per_epoch=6")
+    dropout = ("trainer.max_epochs=2", "trainer.log_every_n_steps=1")
+    for name, trainer in (("one", ()), ("two", ("trainer=ddp_cpu",))):
+        status, _, err = da(*sweep, *dropout, *trainer, f"runs={name}", cwd=tmp_path)
+        assert status == 0, err
+    one, two = ({r["method"]: r for r in results_in(tmp_path / name)} for name in ("one", "two"))
+    assert [r["world_size"] for r in two.values()] == [2, 2, 2, 2]
+    for method in ("mmd", "mcd", "shot"):  # cdan drops out other units on each process
+        a, b = (
+            load_checkpoint(next((tmp_path / name).glob(f"toy/{method}/*/checkpoints/last.ckpt")))["state_dict"]
+            for name in ("one", "two")
+        )
+        for key in a:
+            torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-4, msg=lambda m, k=key: f"{method} {k}: {m}")
+        assert one[method]["test"] == two[method]["test"]
+        for name, score in one[method]["validators"].items():
+            assert two[method]["validators"][name] == pytest.approx(score, abs=1e-4)
+
+
+def test_the_installed_wheel_runs_in_another_folder(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("lambda_da-*.whl")
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "zipfile", "-e", str(wheel), str(site)]
+    subprocess.run(install, check=True)
+    status, out, err = da("train", *TOY, "method=source_only", cwd=tmp_path, PYTHONPATH=str(site))
+    assert status == 0, err
+    (config,) = tmp_path.glob("runs/**/.hydra/hydra.yaml")
+    assert str(site / "da" / "conf") in config.read_text()

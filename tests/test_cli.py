@@ -132,7 +132,16 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(t
 @pytest.mark.ddp
 def test_two_processes_train_the_weights_of_one_also_inside_a_sweep(tmp_path):
     norm = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.0}"
-    sweep = ("train", "-m", "method=mmd,cdan,mcd,shot", "data=toy", "net=mlp", "figures=none", norm, "data.steps_per_epoch=6")
+    sweep = (
+        "train",
+        "-m",
+        "method=mmd,cdan,mcd,shot",
+        "data=toy",
+        "net=mlp",
+        "figures=none",
+        norm,
+        "data.steps_per_epoch=6",
+    )
     dropout = ("trainer.max_epochs=2", "trainer.log_every_n_steps=1")
     for name, trainer in (("one", ()), ("two", ("trainer=ddp_cpu",))):
         status, _, err = da(*sweep, *dropout, *trainer, f"runs={name}", cwd=tmp_path)

@@ -1,0 +1,107 @@
+"""Collect runs into results.csv, and make table.md of it: python benchmarks/digits/tables.py [RUNS].
+
+With RUNS, the folder of the finished sweep, results.csv is written anew; without, only table.md.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+from da.report.results import find_results, method_order
+from da.report.statistics import interval
+
+HERE = Path(__file__).parent
+TASKS = {"mnist-usps": "MNIST → USPS", "usps-mnist": "USPS → MNIST"}
+COLUMNS = (
+    "method source target seed target_acc_last target_acc_selected selected_epoch oracle_best_target_acc source_acc_last "
+    "source_acc infomax entropy snd steps seconds peak_memory_mib config_hash git_commit"
+).split()
+
+
+def collect(runs: Path) -> list[dict[str, object]]:
+    """One row a complete run. Accuracies are fractions; `oracle_` used target labels."""
+    rows = []
+    for result in find_results([runs]):
+        raw = json.loads((Path(result.folder) / "results.json").read_text())
+        if raw["status"] != "complete":
+            raise SystemExit(f"{result.folder} is {raw['status']}: {raw['error']}")
+        values = {
+            **{key: raw[key] for key in ("method", "source", "target", "seed", "steps", "config_hash", "git_commit")},
+            "target_acc_last": raw["test"]["target_acc"]["last"],
+            "target_acc_selected": raw["test"]["target_acc"]["selected"],
+            "selected_epoch": raw["selected"]["epoch"],
+            "oracle_best_target_acc": raw["oracle"]["best_target_acc"],
+            "source_acc_last": raw["test"]["source_acc"]["last"],
+            **{name: raw["validators"].get(name) for name in ("source_acc", "infomax", "entropy", "snd")},
+            "seconds": round(raw["cost"]["seconds"], 1),
+            "peak_memory_mib": round(raw["cost"]["peak_memory_mib"]),
+        }
+        rows.append({name: _short(values[name]) for name in COLUMNS})
+    return sorted(rows, key=lambda row: (row["source"], method_order(str(row["method"])), row["seed"]))
+
+
+def _short(value: object) -> object:
+    return f"{value:.5f}" if isinstance(value, float) and abs(value) < 20 else value
+
+
+def table() -> str:
+    """Markdown: our mean ± 95 % interval over seeds beside what others published."""
+    rows = list(csv.DictReader((HERE / "results.csv").open()))
+    published = list(csv.DictReader((HERE / "published.csv").open()))
+    methods = sorted({row["method"] for row in rows}, key=method_order)
+    lines = ["| method | " + " | ".join(f"{name} | published" for name in TASKS.values()) + " | seconds |"]
+    lines.append("|---|" + "---:|---|" * len(TASKS) + "---:|")
+    for method in methods:
+        cells = []
+        for task in TASKS:
+            ours = [row for row in rows if row["method"] == method and f"{row['source']}-{row['target']}" == task]
+            cells += [percent([float(row["target_acc_last"]) for row in ours]), quoted(published, method, task)]
+        seconds = [float(row["seconds"]) for row in rows if row["method"] == method]
+        name = {"target_only": "target_only †", "finetune": "finetune †"}.get(method, method)
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {sum(seconds) / len(seconds):.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def percent(values: list[float]) -> str:
+    """Mean ± 95 % interval (number of seeds), in percent."""
+    if not values:
+        return ""
+    estimate = interval([100 * value for value in values])
+    width = "" if estimate.half_width is None else f" ± {estimate.half_width:.1f}"
+    return f"{estimate.mean:.1f}{width} ({estimate.n})"
+
+
+def quoted(published: list[dict[str, str]], method: str, task: str) -> str:
+    """The published numbers, each with where it was seen."""
+    found = [row for row in published if row["method"] == method and row["task"] == task]
+    return "; ".join(f"{float(row['accuracy']):.1f} ({row['source']})" for row in found)
+
+
+def page(markdown: str) -> str:
+    """The table with what one must know to read it."""
+    return f"""# Digits: target test accuracy of the last epoch, percent
+
+<!-- made by benchmarks/digits/tables.py from results.csv and published.csv -->
+
+Mean ± 95 % interval by Student's t (number of seeds; one seed is one full re-run). † has used target labels:
+`target_only` all of them, `finetune` five a class. Published numbers come from other networks, splits and lengths
+of training, see published.csv; `SKADA-bench` chose its settings by target labels. Seconds are means over the runs,
+on one thread of a shared machine.
+
+{markdown}"""
+
+
+def main() -> None:
+    """Write results.csv if runs are given, and table.md."""
+    if len(sys.argv) > 1:
+        rows = collect(Path(sys.argv[1]))
+        with (HERE / "results.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    (HERE / "table.md").write_text(page(table()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The committed tables are those that the committed results give, and a slice of each benchmark is run again."""
+
+import csv
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import config
+
+from da.run import run
+from da.settings import config_hash
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "benchmarks/digits"
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table_is_made_of_the_results():
+    tables = load(DIGITS / "tables.py")
+    assert (DIGITS / "table.md").read_text() == tables.page(tables.table())
+
+
+def test_readme_shows_the_tables():
+    subprocess.run([sys.executable, ROOT / "scripts/make_readme.py", "--check"], check=True)
+
+
+def rows():
+    return list(csv.DictReader((DIGITS / "results.csv").open()))
+
+
+def test_every_method_of_the_benchmark_has_three_seeds_on_both_tasks():
+    counts = {}
+    for row in rows():
+        counts.setdefault((row["method"], row["source"]), set()).add(row["seed"])
+    assert len(counts) == 24
+    assert {len(seeds) for seeds in counts.values()} == {3}
+
+
+def test_the_experiments_still_say_what_was_run():
+    for row in rows():
+        cfg = config(
+            f"experiment=digits_{row['source']}_{row['target']}", f"method={row['method']}", f"seed={row['seed']}"
+        )
+        assert config_hash(cfg) == row["config_hash"]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not Path(os.environ.get("DA_DATA_ROOT", "nowhere")).is_dir(), reason="DA_DATA_ROOT names no folder")
+def test_a_quick_slice_adapts_usps_to_mnist(tmp_path):
+    """A tenth of the steps: above source-only by more than its whole spread over the seeds."""
+    accuracy = {}
+    for method in ("source_only", "mcc"):
+        short = ("trainer.max_epochs=2", "data.steps_per_epoch=150", "data.val_rows=500")
+        cfg = config("experiment=digits_usps_mnist", f"method={method}", *short, run_dir=tmp_path / method)
+        accuracy[method] = run(cfg)["test"]["target_acc"]["last"]
+    assert accuracy["mcc"] > accuracy["source_only"] + 0.03

@@ -13,10 +13,10 @@ from da.report.statistics import interval
 
 HERE = Path(__file__).parent
 TASKS = {"mnist-usps": "MNIST → USPS", "usps-mnist": "USPS → MNIST"}
-COLUMNS = (
-    "method source target seed target_acc_last target_acc_selected selected_epoch oracle_best_target_acc source_acc_last "
-    "source_acc infomax entropy snd steps seconds peak_memory_mib config_hash git_commit"
-).split()
+IDENTITY = ["method", "source", "target", "seed"]
+ACCURACIES = ["target_acc_last", "target_acc_selected", "selected_epoch", "oracle_best_target_acc", "source_acc_last"]
+VALIDATORS = ["source_acc", "infomax", "entropy", "snd"]
+COLUMNS = [*IDENTITY, *ACCURACIES, *VALIDATORS, "steps", "seconds", "peak_memory_mib", "config_hash", "git_commit"]
 
 
 def collect(runs: Path) -> list[dict[str, object]]:
@@ -33,7 +33,7 @@ def collect(runs: Path) -> list[dict[str, object]]:
             "selected_epoch": raw["selected"]["epoch"],
             "oracle_best_target_acc": raw["oracle"]["best_target_acc"],
             "source_acc_last": raw["test"]["source_acc"]["last"],
-            **{name: raw["validators"].get(name) for name in ("source_acc", "infomax", "entropy", "snd")},
+            **{name: raw["validators"].get(name) for name in VALIDATORS},
             "seconds": round(raw["cost"]["seconds"], 1),
             "peak_memory_mib": round(raw["cost"]["peak_memory_mib"]),
         }

@@ -37,9 +37,13 @@ class Losses(NamedTuple):
         """Raise FloatingPointError naming the terms that are NaN or inf."""
         if torch.isfinite(self.total):
             return
-        bad = {name: value.item() for name, value in self.parts.items() if not math.isfinite(value.item())}
-        culprits = ", ".join(f"{name!r} is {value}" for name, value in (bad or {"total": self.total.item()}).items())
-        raise FloatingPointError(f"the loss is not finite: term {culprits}")
+        values = {name: value.item() for name, value in self.parts.items()}
+        bad = [
+            f"{name!r} is {value:g}, with weight {self.weights.get(name, 1.0):g}"
+            for name, value in values.items()
+            if not math.isfinite(value * self.weights.get(name, 1.0)) or abs(value * self.weights.get(name, 1.0)) > 1e38
+        ]
+        raise FloatingPointError(f"the loss is not finite: term {', '.join(bad) or values}")
 
 
 def complete_weights(

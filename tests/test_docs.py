@@ -1,0 +1,196 @@
+"""The documentation says what is so: commands compose, examples build, keys and fields are those that a run writes."""
+
+import importlib
+import importlib.util
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONF, TOY, config, normal, options
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from da.build import build, check
+from da.run import run
+from da.settings import check_settings
+from da.types import Step
+
+ROOT = CONF.parent
+DOCS = ROOT / "docs"
+PAGES = sorted((DOCS / "pages").rglob("*.md"))
+MEASURED = {"train/loss/<update>"}  # of methods with several updates; the run below has one
+GROUPS = ("data", "net", "method", "optimizer", "lr_schedule", "trainer", "validators", "logger", "pretrain")
+
+
+def make_docs():
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_of_the_methods_are_what_make_docs_writes(capsys):
+    assert make_docs().main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_every_method_has_a_page_and_notes():
+    for folder in (DOCS / "pages" / "methods", DOCS / "method_notes"):
+        assert {path.stem for path in folder.glob("*.md")} - {"index"} == set(options("method"))
+
+
+def commands(page):
+    """Every `da train` line of the code blocks of a page, and those in the text that leave nothing out."""
+    text = page.read_text()
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(da train [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [line for line in lines if "da train" in line and not re.search(r"\.\.\.|NAME", line)]
+
+
+def overrides(command):
+    """The overrides of a command; a sweep's first values."""
+    words = shlex.split(command.replace("$PWD/my_conf", str(CONF)))
+    words = [word for word in words[words.index("train") + 1 :] if not word.startswith("-") and word != "job"]
+    chosen = []
+    for override in OverridesParser.create().parse_overrides(words):
+        sweep = override.is_sweep_override()
+        chosen.append(
+            f"{override.key_or_group}={next(override.sweep_string_iterator())}" if sweep else override.input_line
+        )
+    return chosen
+
+
+COMMANDS = sorted({(page.relative_to(DOCS).as_posix(), line) for page in PAGES for line in commands(page)})
+
+
+def test_there_are_commands_in_the_docs():
+    assert len(COMMANDS) > 40
+
+
+def examples():
+    """File name -> text of every complete file in extending.md."""
+    text = (DOCS / "pages" / "extending.md").read_text()
+    return dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', text, flags=re.DOTALL | re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """The examples of extending.md as files; return the override that makes their yaml known."""
+    root = tmp_path_factory.mktemp("extended")
+    for name, text in examples().items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    packages = [importlib.import_module(f"da.{path.name}") for path in (root / "da").iterdir()]
+    for package in packages:
+        package.__path__.append(str(root / "da" / Path(package.__path__[0]).name))
+    yield f"hydra.searchpath=[file://{root / 'conf'}]"
+    for package in packages:
+        package.__path__.pop()
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_command_composes_and_its_options_exist(page, command, extended):
+    chosen = overrides(command)
+    cfg = config(*([extended] if "searchpath" not in command else []), *chosen)
+    check_settings(cfg)
+    for group in GROUPS:
+        if cfg.get(group):
+            check(OmegaConf.to_container(cfg[group], resolve=True), group)
+
+
+@pytest.mark.parametrize("name", examples())
+def test_every_example_is_a_new_file_and_a_yaml_begins_with_what_it_is(name):
+    assert not (ROOT / name).exists()
+    assert name.endswith(".py") or examples()[name].startswith("# ")
+
+
+def test_the_examples_build_and_compute(extended, tmp_path, clouds):
+    for role in ("a", "b"):
+        np.savez(tmp_path / f"{role}.npz", x=normal(80, 8).numpy(), y=np.arange(80) % 2)
+    files = [f"data.source_file={tmp_path / 'a.npz'}", f"data.target_file={tmp_path / 'b.npz'}", "data.num_features=8"]
+    for method in ("cdan_mcc", "gini", "two_step"):
+        cfg = config(extended, f"method={method}", "data=arrays", "net=mlp", *files)
+        data, net = build(cfg.data, "data"), build(cfg.net, "net")
+        trained = build(cfg.method, "method", net=net, optimizer=build(cfg.optimizer, "optimizer"))
+        data.load(trained.streams)
+        batch = next(iter(data.train_dataloader()))[0]
+        encoded = {name: trained.encode_stream(rows) for name, rows in batch.items()}
+        step = Step(encoded, 0.5)
+        losses = [u.loss(step) for u in trained.updates()] if method == "two_step" else [trained.loss(step)]
+        assert all(loss.total.isfinite() for loss in losses)
+    assert set(data.hashes()) == {"a", "b"}
+    distance = build(config(extended, "method=align", "discrepancy=moments").discrepancy, "discrepancy")
+    assert distance(clouds[0], clouds[0]) == 0
+    assert distance(*clouds) > 0
+    series = build(config(extended, "net=series", "data=toy").net, "net")
+    assert series(torch.zeros(2, 3, 50))[0].shape == (2, 64)
+    confident = build(config(extended, "+validator@validators.c=confidence").validators.c, "c")
+    confident.update("target", encoded["target"])
+    assert 0.5 <= confident.compute() <= 1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of one run."""
+    folder = tmp_path_factory.mktemp("run")
+    run(config(*TOY, "method=dann", run_dir=folder))
+    return folder
+
+
+def documented(page):
+    """First column of the tables of a page, where it is code."""
+    return re.findall(r"^\| `([^`]+)` \|", (DOCS / "pages" / page).read_text(), flags=re.MULTILINE)
+
+
+def compare(names, written):
+    """Every name stands for something written, and everything written has a name. `<x>` is any one word."""
+    patterns = {name: re.sub(r"<\w+>", r"[^/]+", name.replace(".", r"\.")) for name in names}
+    plain = written - {name for name in names if "<" not in name}
+    for name, pattern in patterns.items():
+        assert any(re.fullmatch(pattern, key) for key in (plain if "<" in name else written)), f"{name} is not written"
+    for key in written:
+        assert any(re.fullmatch(pattern, key) for pattern in patterns.values()), f"{key} is not documented"
+
+
+def test_the_metric_keys_of_a_run_are_those_of_the_docs(finished):
+    header = (finished / "metrics.csv").read_text().splitlines()[0].split(",")
+    keys = {name for name in documented("metrics.md") if "/" in name}
+    assert keys >= MEASURED
+    compare(keys - MEASURED, set(header) - {"step"})
+
+
+def test_the_validators_are_those_of_the_docs():
+    assert {name for name in documented("metrics.md") if "/" not in name} == set(options("validator"))
+
+
+def flat(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def test_the_fields_of_the_results_are_those_of_the_docs(finished):
+    results = json.loads((finished / "results.json").read_text())
+    names = set(documented("results.md")) - {"running", "failed", "complete"}
+    compare(names, set(flat(results)))
+
+
+def test_the_files_of_a_run_are_those_of_the_docs(finished):
+    for name in ("results.json", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/selected.ckpt"):
+        assert (finished / name).is_file()
+        assert f"`{name}`" in (DOCS / "pages" / "first-run.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_every_file_and_test_that_is_named_exists(page):
+    for name, test in re.findall(r"`((?:tests|da|conf|scripts|benchmarks)/[\w/]+\.\w+)(?:::(\w+))?`", page.read_text()):
+        if name in examples():
+            continue
+        assert (ROOT / name).is_file(), name
+        assert not test or f"def {test}(" in (ROOT / name).read_text(), f"{name}::{test}"

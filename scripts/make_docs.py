@@ -33,7 +33,7 @@ NOTES = ROOT / "docs" / "method_notes"
 PAGES = ROOT / "docs" / "pages" / "methods"
 BENCHMARK = ROOT / "benchmarks" / "digits" / "results.csv"
 
-MADE = "<!-- Written by `make docs` from conf/method, docs/method_notes and the docstrings. -->\n\n"
+MADE = "\n<!-- Written by `make docs` from conf/method, docs/method_notes and the docstrings. -->\n"
 ABOUT = """\
 # Methods
 
@@ -97,7 +97,7 @@ def page(name: str, rows: Rows) -> str:
         "## Configuration\n\n" + block(f'yaml title="conf/method/{name}.yaml"', yaml_text(name)),
         f"## Classes\n\n{classes(cfg)}",
     ]
-    return MADE + "\n".join(parts)
+    return "\n".join(parts) + MADE
 
 
 def index(names: list[str], rows: Rows) -> str:
@@ -107,7 +107,7 @@ def index(names: list[str], rows: Rows) -> str:
         equation, _ = first_line(name)
         lines.append(f"| [{name}]({name}.md) | {escaped(equation)} | {' | '.join(kind(composed(name)))} |")
     table = "\n".join(lines)
-    return f"{MADE}{ABOUT}\n{table}\n{overview(rows) if rows else ''}"
+    return f"{ABOUT}\n{table}\n{overview(rows) if rows else ''}{MADE}"
 
 
 def composed(name: str) -> DictConfig:

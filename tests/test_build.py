@@ -1,6 +1,7 @@
 """Options are checked against the constructors that receive them."""
 
 import pytest
+import torch
 from conftest import TOY, config
 from omegaconf import OmegaConf
 
@@ -55,7 +56,8 @@ def test_an_int_will_do_for_a_float():
 
 
 def test_schedules_stay_objects_inside_a_mapping():
-    method = build(config(*TOY, "method=dann").method, "method", net=build(config(*TOY).net, "net"), optimizer=None)
+    net = build(config(*TOY).net, "net")
+    method = build(config(*TOY, "method=dann").method, "method", net=net, optimizer=torch.optim.SGD)
     assert method.objective.weights["adversarial"](0.5) == 1.0
 
 

@@ -1,6 +1,5 @@
 """Every yaml composes and builds; names, facts and files agree."""
 
-import inspect
 from pathlib import Path
 
 import pytest
@@ -49,28 +48,6 @@ def test_a_config_is_named_as_the_module_that_it_builds(group):
 
 def test_every_validator_is_among_all():
     assert set(config(*TOY).validators) == set(options("validator"))
-
-
-def targets(node):
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield node
-        for value in node.values():
-            yield from targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from targets(value)
-
-
-@pytest.mark.parametrize("method", options("method"))
-def test_the_yaml_shows_every_number_of_a_term(method):
-    """What a class has a default for stands in the yaml too, so that a saved config says it all."""
-    cfg = config(*TOY, f"method={method}")
-    for node in targets(OmegaConf.to_container(cfg.method, resolve=True)):
-        if not node["_target_"].startswith(("da.terms", "da.schedules", "da.discrepancies")):
-            continue
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
-        assert set(parameters) <= {*node, "discrepancy"}, node["_target_"]
 
 
 def test_the_demo_data_give_what_the_network_takes():

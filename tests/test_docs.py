@@ -42,6 +42,13 @@ def test_every_method_has_a_page_and_notes():
         assert {path.stem for path in folder.glob("*.md")} - {"index"} == set(options("method"))
 
 
+def test_a_benchmark_shows_mean_interval_and_number_of_seeds():
+    seeds = (("0", "0.90"), ("1", "0.92"))
+    rows = [{"method": "mmd", "source": "mnist", "target": "usps", "seed": s, "target_acc_last": a} for s, a in seeds]
+    (line,) = [line for line in make_docs().benchmark(rows).splitlines() if line.startswith("| mnist")]
+    assert line == "| mnist → usps | 91.0 ± 12.7 (2) | - | - | - | - |"  # t(1) = 12.706, s / sqrt(2) = 1
+
+
 def commands(page):
     """Every `da train` line of the code blocks of a page, and those in the text that leave nothing out."""
     text = page.read_text()
@@ -165,6 +172,13 @@ def test_the_metric_keys_of_a_run_are_those_of_the_docs(finished):
 
 def test_the_validators_are_those_of_the_docs():
     assert {name for name in documented("metrics.md") if "/" not in name} == set(options("validator"))
+
+
+@pytest.mark.parametrize("name", ["digits_demo", "digits", "toy"])
+def test_the_batch_sizes_of_the_docs_are_those_of_the_yaml(name):
+    cfg = config(f"data={name}", *(["net=mlp"] if name == "toy" else [])).data
+    numbers = [*(cfg.batch_size[s] for s in ("source", "target", "labeled", "oracle")), cfg.steps_per_epoch]
+    assert f"| `{name}` | {' | '.join(map(str, numbers))} |" in (DOCS / "pages" / "data.md").read_text()
 
 
 def flat(node, prefix=""):

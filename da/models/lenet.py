@@ -1,5 +1,7 @@
 """The two convolutional networks of the digits literature, without their last layers."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -34,7 +36,7 @@ class Dtn(nn.Sequential):
     ) -> None:
         widths = (channels, 64, 128, 256)
         layers: list[nn.Module] = []
-        for a, b, dropout in zip(widths, widths[1:], dropouts, strict=True):
+        for (a, b), dropout in zip(pairwise(widths), dropouts, strict=True):
             layers += [
                 nn.Conv2d(a, b, kernel_size=5, stride=2, padding=2),
                 nn.BatchNorm2d(b),

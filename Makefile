@@ -15,7 +15,7 @@ $(READY): pyproject.toml benchmarks/requirements.txt
 	touch $(READY)
 
 demo: install
-	$(BIN)/da train -m experiment=demo method=source_only,mmd,dann,bnm
+	$(BIN)/da train -m experiment=demo method=source_only,mmd,dann,mcc
 	@$(BIN)/da report runs/demo --runs
 	@echo "Figures of the runs:"; ls runs/demo/*/*/*/figures/*.png
 
@@ -27,7 +27,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml --site-dir ../site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml --site-dir ../site
 
 # The exact environment of the benchmarks, for every platform and Python from 3.11 on.
 requirements:

@@ -61,6 +61,7 @@ def _hydra() -> int:
     # Hydra would print a traceback of its own choice and exit; with this it raises.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
+    _failures.clear()
     debug = "debug=true" in (argument.lower() for argument in sys.argv)
     try:
         _train()

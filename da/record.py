@@ -52,8 +52,10 @@ class RunRecord:
         for name in () if keep else MADE_BY_A_RUN:
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        if keep and (self.folder / "metrics.csv").exists():
-            (self.folder / "metrics.csv").rename(self.folder / "metrics.before-resume.csv")
+        metrics = self.folder / "metrics.csv"
+        if keep and metrics.exists():
+            earlier = len(list(self.folder.glob("metrics.before-resume-*.csv")))
+            metrics.rename(self.folder / f"metrics.before-resume-{earlier + 1}.csv")
         self._write()
 
     def finish(self, measured: dict[str, Any]) -> dict[str, Any]:

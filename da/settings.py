@@ -39,6 +39,8 @@ def check_settings(cfg: DictConfig) -> None:
         if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
             expected = type_.__name__ if isinstance(type_, type) else "str or null"
             raise TypeError(f"{key}={value!r} is of type {type(value).__name__}, expected {expected}")
+    if "discrepancy" in cfg and "${discrepancy}" not in str(OmegaConf.to_container(cfg.method, resolve=False)):
+        raise ValueError(f"method={cfg.names.method} reads no discrepancy; method=align takes any of them")
     if cfg.seed < 0:
         raise ValueError(f"seed={cfg.seed} must not be negative")
     if cfg.figures not in FIGURES:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from da.cli import main
 from da.models.state import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,20 @@ def da(*arguments, cwd, **environ):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.fixture
+def da_here(tmp_path, monkeypatch, capfd):
+    """The same within this process, which spares the imports: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["da", *arguments])
+        capfd.readouterr()
+        status = main()
+        return status, *capfd.readouterr()
+
+    return call
+
+
 def results_in(folder):
     return [json.loads(path.read_text()) for path in sorted(Path(folder).rglob("results.json"))]
 
@@ -43,26 +58,26 @@ def test_help_is_quick_and_names_every_method(tmp_path):
         assert name in out
 
 
-def test_a_sweep_a_second_time_and_a_report(tmp_path):
+def test_a_sweep_a_second_time_and_a_report(tmp_path, da_here):
     sweep = ("train", "-m", "method=source_only,mmd", "seed=0,1", *TOY)
-    status, out, err = da(*sweep, cwd=tmp_path)
+    status, out, err = da_here(*sweep)
     assert (status, err) == (0, "")
     assert len(results_in(tmp_path / "runs")) == 4
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
 
-    status, out, _ = da(*sweep, cwd=tmp_path)
+    status, out, _ = da_here(*sweep)
     assert status == 0
     assert out.count("is complete already") == 4
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
-    status, out, _ = da("report", "runs", cwd=tmp_path)
+    status, out, _ = da_here("report", "runs")
     assert status == 0
     assert "mmd" in out
     assert "source_only" in out
 
 
-def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path):
-    status, out, err = da("train", "-m", "data.noise=0.1,-x,0.2", *TOY, cwd=tmp_path)
+def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path, da_here):
+    status, out, err = da_here("train", "-m", "data.noise=0.1,-x,0.2", *TOY)
     assert status == 1
     assert out.count("target test accuracy") == 2
     assert err == "error: dann seed 0: data.noise='-x' is of type str, expected float\n"
@@ -72,7 +87,7 @@ def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path):
     ("arguments", "message"),
     [
         (("seeed=1",), "Could not override 'seeed'"),
-        (("method=dan",), "Could not find 'method/dan' Available options in 'method': align"),
+        (("method=dan",), "Could not find 'method/dan' Available options in 'method': align bnm"),
         (("method.weights.algin.high=1",), "Could not override 'method.weights.algin.high'"),
         (("+method.weights.foo={_target_: da.schedules.Constant}",), "weights name ['foo'], but the terms are"),
         (("net.num_classes=3",), "net.num_classes=3, but data.num_classes=2: set them equal"),
@@ -87,8 +102,8 @@ def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path):
         (("data=digits", "net=lenet", "data.source=mnist", "data.target=mnist"), "both 'mnist'"),
     ],
 )
-def test_bad_input_gives_one_line_that_names_it(arguments, message, tmp_path):
-    status, _, err = da("train", *TOY, *arguments, cwd=tmp_path)
+def test_bad_input_gives_one_line_that_names_it(arguments, message, tmp_path, da_here):
+    status, _, err = da_here("train", *TOY, *arguments)
     assert status == 1
     assert err.startswith("error: ")
     assert err.count("\n") == 1
@@ -102,24 +117,24 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in err
 
 
-def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path):
-    assert da("trian", cwd=tmp_path) == (1, "", "error: there is no command 'trian'; there are train and report\n")
+def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path, da_here):
+    assert da_here("trian") == (1, "", "error: there is no command 'trian'; there are train and report\n")
 
 
-def test_a_checkpoint_of_another_net_is_refused(tmp_path):
-    assert da("train", *TOY, "runs=a", cwd=tmp_path)[0] == 0
+def test_a_checkpoint_of_another_net_is_refused(tmp_path, da_here):
+    assert da_here("train", *TOY, "runs=a")[0] == 0
     (checkpoint,) = tmp_path.glob("a/**/last.ckpt")
     for option in ("resume", "init_from"):
-        status, _, err = da("train", *TOY, "net.feature_dim=5", f"{option}={checkpoint}", cwd=tmp_path)
+        status, _, err = da_here("train", *TOY, "net.feature_dim=5", f"{option}={checkpoint}")
         assert status == 1
         assert "does not fit" in err
         assert err.count("\n") == 1
 
 
-def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(tmp_path):
+def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(tmp_path, da_here):
     jump = "{_target_: da.schedules.Warmup, high: 1.0e+39, start: 0.5, end: 0.5}"  # beyond float32 in the second epoch
     explode = ("method=cdan", "~method.weights.adversarial", f"+method.weights.adversarial={jump}")
-    status, _, err = da("train", *TOY, *explode, cwd=tmp_path)
+    status, _, err = da_here("train", *TOY, *explode)
     assert status == 1
     assert err.startswith("error: the loss is not finite: ")
     assert "'adversarial'" in err

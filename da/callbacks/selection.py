@@ -48,6 +48,13 @@ class Scores(Callback):
         """Metric key that picks the checkpoint; higher is better."""
         return "oracle/target_acc" if self.selection_metric == ORACLE else f"val/validator/{self.selection_metric}"
 
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the scores of the epochs before a checkpoint, for the summary of a run resumed from it."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = list(state_dict["history"])
+
     def setup(self, trainer: Trainer, method: Any, stage: str) -> None:
         """Leave out the validators whose domains stay closed; ValueError if the selecting one is among them."""
         self.active = {n: v for n, v in self.validators.items() if v.reads <= set(method.evaluated)}

@@ -81,7 +81,7 @@ class Digits(DomainData):
         source: str = "mnist",
         target: str = "usps",
         root: str | None = None,
-        usps_file: str = "7291",
+        usps_file: str | int = "7291",
         size: int = 28,
         channels: int = 1,
         augment: Mapping[str, float] | None = None,

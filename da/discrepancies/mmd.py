@@ -36,7 +36,7 @@ def mmd2(
 
     k(x, y) = mean over the scales s of exp(-|x - y|^2 / (2 s b)), where b is `bandwidth`, a squared
     length, or, if None, the mean squared distance over all pairs of the n + m rows, held constant in
-    backward. D(x, x) = 0; on two samples of one distribution the biased estimate is about 2 / n, not 0.
+    backward. D(x, x) = 0; on two samples of one distribution the biased estimate is (1/n + 1/m)(1 - mean k), not 0.
     """
     n = len(z_s)
     d2 = squared_distances(torch.cat([z_s, z_t]))

@@ -13,7 +13,7 @@ from da.data.base import DomainData, Role
 from da.distributed import mean_over_ranks
 from da.models.network import Network
 from da.schedules import Constant, Schedule
-from da.terms.base import Losses
+from da.terms.base import Losses, full_precision
 from da.types import Batch, Encoded, Samples, Step
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
@@ -187,7 +187,9 @@ class AlternatingMethod(Method, ABC):
             stepped = [optimizers[name] for name in update.groups]
             with self._frozen_except(update.groups):
                 for _ in range(update.repeat):
-                    losses = update.loss(self.encode(batch, update.streams))
+                    step = self.encode(batch, update.streams)
+                    with full_precision(step):
+                        losses = update.loss(step)
                     for optimizer in stepped:
                         optimizer.zero_grad()
                     losses.check_finite()

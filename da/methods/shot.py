@@ -39,7 +39,8 @@ class Shot(JointMethod):
     """L = lambda_1 entropy + lambda_2 diversity + lambda_3 pseudo-label (eq. 7), the classifier kept as it is.
 
     Pseudo-labels are assigned anew before each epoch from all target rows. Starts from the network that
-    the config's `pretrain` stage trained on the source, and never opens the source again.
+    the config's `pretrain` stage trained on the source, or from `init_from`; its own training opens the
+    target only. The test after it scores both domains.
     """
 
     streams = frozenset({"target"})

@@ -25,6 +25,11 @@ class Term(nn.Module, ABC):
     def forward(self, step: Step) -> Float[Tensor, ""]: ...
 
 
+def full_precision(step: Step) -> torch.autocast:
+    """Context in which autocast is off: distances and covariances are differences of large numbers."""
+    return torch.autocast(next(iter(step.streams.values())).z.device.type, enabled=False)
+
+
 class Losses(NamedTuple):
     """The loss of one update, and what it is made of."""
 
@@ -59,8 +64,7 @@ def complete_weights(
 class Objective(nn.Module):
     """L = sum_k lambda_k(p) * term_k(step): a sum, never a mean, so a new term does not re-weight the others.
 
-    The terms are computed in full precision even where the network runs under autocast: distances and
-    covariances are differences of large numbers.
+    The terms are computed in full precision even where the network runs under autocast.
     """
 
     def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, Schedule] | None = None) -> None:
@@ -73,7 +77,7 @@ class Objective(nn.Module):
         self.streams = frozenset[str]().union(*(term.streams for term in terms.values()))
 
     def forward(self, step: Step) -> Losses:
-        with torch.autocast(next(iter(step.streams.values())).z.device.type, enabled=False):
+        with full_precision(step):
             parts = {name: term(step) for name, term in self.terms.items()}
         weights = {name: weight(step.progress) for name, weight in self.weights.items()}
         reversals = {name: reversal(step.progress) for name, reversal in self.reversals.items()}

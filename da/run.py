@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -98,6 +98,9 @@ def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     _log_test(fitted, measured)
     if figures:
         figures.draw(fitted, data.names())
+    for logger in fitted.trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()  # the next run of a sweep is another one
     return measured
 
 

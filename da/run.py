@@ -97,7 +97,7 @@ def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     }
     _log_test(fitted, measured)
     if figures:
-        figures.draw(fitted, data.names())
+        figures.draw(fitted.scores, fitted.trainer.loggers, data.names())
     for logger in fitted.trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # the next run of a sweep is another one

@@ -22,6 +22,9 @@ BELOW = {  # what a package may import of ours
     "settings": set(),
     "record": {"settings"},
     "report": {"record", "settings"},
+    "callbacks": {"types", "data", "models", "methods", "validators", "report"},
+    "build": set(),
+    "cost": set(),
 }
 
 

@@ -1,20 +1,19 @@
 """What a person looks at after a run: features before and after, classes, curves, confusions."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 
+from da.callbacks.selection import Scores
 from da.data.base import DomainData, Role
 from da.data.rows import Draw, stable_seed
 from da.models.network import Network
 from da.report import figures as drawn
-
-if TYPE_CHECKING:
-    from da.run import Fitted
 
 ROWS = 500  # test rows of each domain in the feature plot
 
@@ -37,11 +36,11 @@ class Figures:
         """Encode with the last weights."""
         self.features_after = self._encode(net)
 
-    def draw(self, fitted: "Fitted", names: dict[Role, str]) -> None:
+    def draw(self, scores: Scores, loggers: Iterable[Logger], names: dict[Role, str]) -> None:
         """Write the figures, and log them to W&B if it is there."""
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
-        summary, matrices = fitted.scores.summary(), fitted.scores.test
+        summary, matrices = scores.summary(), scores.test
         drawn.features_figure(
             self.features_before,
             self.features_after,
@@ -53,7 +52,7 @@ class Figures:
         drawn.per_class_figure(classes, summary["test"]["target_class_acc"], folder / "per_class.png")
         drawn.confusion_figure(matrices["last"]["target"].numpy(), folder / "confusion.png")
         drawn.curves_figure(self.folder / "metrics.csv", folder / "curves.png")
-        for logger in fitted.trainer.loggers:
+        for logger in loggers:
             if isinstance(logger, WandbLogger):
                 for path in sorted(folder.glob("*.png")):
                     logger.log_image(f"figures/{path.stem}", [str(path)])

@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(method, tm
 @pytest.mark.parametrize("method", ["dann", "mcd"])
 def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(method, tmp_path, monkeypatch):
     overrides = (f"method={method}", "net.backbone.dropout=0.3")
-    _, whole = train(tmp_path / "whole", *overrides)
+    unbroken, whole = train(tmp_path / "whole", *overrides)
 
     from da.callbacks.selection import Scores
 
@@ -118,8 +118,10 @@ def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(method, tmp_path,
         train(tmp_path / "cut", *overrides)
     assert json.loads((tmp_path / "cut/results.json").read_text())["status"] == "failed"
     monkeypatch.undo()
-    _, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
+    results, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert difference(whole, resumed) == 0.0
+    for part in ("test", "selected", "oracle", "validators", "steps"):
+        assert results[part] == unbroken[part]
 
 
 def test_mmd_brings_the_domains_together(tmp_path):

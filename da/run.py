@@ -72,7 +72,7 @@ def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     _check_net_reads_data(cfg, net, data)
     if cfg.init_from is not None:
         _load_network(net, cfg.init_from)
-    if cfg.pretrain is not None and cfg.init_from is None:
+    if cfg.pretrain is not None and cfg.init_from is None and cfg.resume is None:
         source_stage = fit(cfg, "pretrain", net, data, folder / "pretrain", "source_acc")
         _load_network(net, source_stage.selected)
     pretrained_streams = data.streams

@@ -134,8 +134,12 @@ def test_missing_file_says_where_it_was_looked_for_and_what_to_do(tmp_path):
 
 
 def test_silent_network_does_not_hang(monkeypatch):
+    def silent(*_, **__):
+        time.sleep(10)
+        raise URLError("too late")
+
     monkeypatch.setattr(digits, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(digits, "urlopen", lambda *_, **__: time.sleep(20))
+    monkeypatch.setattr(digits, "urlopen", silent)
     start = time.monotonic()
     with pytest.raises(FileNotFoundError, match=r"no answer in 0\.2 seconds"):
         make(source="svhn").domain("source")

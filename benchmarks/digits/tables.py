@@ -45,10 +45,15 @@ def _short(value: object) -> object:
     return f"{value:.5f}" if isinstance(value, float) and abs(value) < 20 else value
 
 
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv file."""
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def table() -> str:
     """Markdown: our mean ± 95 % interval over seeds beside what others published."""
-    rows = list(csv.DictReader((HERE / "results.csv").open()))
-    published = list(csv.DictReader((HERE / "published.csv").open()))
+    rows = read(HERE / "results.csv")
+    published = read(HERE / "published.csv")
     methods = sorted({row["method"] for row in rows}, key=method_order)
     lines = ["| method | " + " | ".join(f"{name} | published" for name in TASKS.values()) + " | seconds |"]
     lines.append("|---|" + "---:|---|" * len(TASKS) + "---:|")

@@ -1,6 +1,7 @@
-"""Collect runs into results.csv, and make table.md of it: python benchmarks/digits/tables.py [RUNS].
+"""Collect runs into a csv, and make table.md: python benchmarks/digits/tables.py [RUNS [FILE]].
 
-With RUNS, the folder of the finished sweep, results.csv is written anew; without, only table.md.
+With RUNS, the folder of a finished sweep, FILE (results.csv) is written anew. table.md is made of results.csv,
+published.csv and length.csv.
 """
 
 import csv
@@ -68,6 +69,23 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def length_table() -> str:
+    """Markdown: the same methods after 1,200 steps and after those of length.csv, over the seeds that both have."""
+    short, long = read(HERE / "results.csv"), read(HERE / "length.csv")
+    lines = ["| method | task | 1,200 steps | 3,000 steps |", "|---|---|---:|---:|"]
+    keys = sorted(
+        {(row["method"], f"{row['source']}-{row['target']}") for row in long}, key=lambda k: method_order(k[0])
+    )
+    for method, task in keys:
+        cells = []
+        seeds = {row["seed"] for row in long if (row["method"], f"{row['source']}-{row['target']}") == (method, task)}
+        for rows in (short, long):
+            ours = [r for r in rows if r["method"] == method and f"{r['source']}-{r['target']}" == task]
+            cells.append(percent([float(row["target_acc_last"]) for row in ours if row["seed"] in seeds]))
+        lines.append(f"| {method} | {TASKS[task]} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines) + "\n"
+
+
 def percent(values: list[float]) -> str:
     """Mean ± 95 % interval (number of seeds), in percent."""
     if not values:
@@ -83,8 +101,8 @@ def quoted(published: list[dict[str, str]], method: str, task: str) -> str:
     return "; ".join(f"{float(row['accuracy']):.1f} ({row['source']})" for row in found)
 
 
-def page(markdown: str) -> str:
-    """The table with what one must know to read it."""
+def page(markdown: str, lengths: str) -> str:
+    """The tables with what one must know to read them."""
     return f"""# Digits: target test accuracy of the last epoch, percent
 
 <!-- made by benchmarks/digits/tables.py from results.csv and published.csv -->
@@ -94,18 +112,21 @@ Mean ± 95 % interval by Student's t (number of seeds; one seed is one full re-r
 of training, see published.csv; `SKADA-bench` chose its settings by target labels. Seconds are means over the runs,
 on one thread of a shared machine.
 
-{markdown}"""
+{markdown}
+## The effect of the length of training
+
+{lengths}"""
 
 
 def main() -> None:
     """Write results.csv if runs are given, and table.md."""
     if len(sys.argv) > 1:
         rows = collect(Path(sys.argv[1]))
-        with (HERE / "results.csv").open("w", newline="") as file:
+        with (HERE / (sys.argv[2] if len(sys.argv) > 2 else "results.csv")).open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-    (HERE / "table.md").write_text(page(table()))
+    (HERE / "table.md").write_text(page(table(), length_table()))
 
 
 if __name__ == "__main__":

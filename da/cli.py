@@ -65,6 +65,9 @@ def _hydra() -> int:
     debug = "debug=true" in (argument.lower() for argument in sys.argv)
     try:
         _train()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`da train --help | head`); nothing is left to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if debug:
             traceback.print_exc()

@@ -173,3 +173,10 @@ def test_the_installed_wheel_runs_in_another_folder(tmp_path):
     assert status == 0, err
     (config,) = tmp_path.glob("runs/**/.hydra/hydra.yaml")
     assert str(site / "da" / "conf") in config.read_text()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = f"{sys.executable} -m da train --help | head -1"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -74,7 +74,7 @@ def length_table() -> str:
     short, long = read(HERE / "results.csv"), read(HERE / "length.csv")
     lines = ["| method | task | 1,200 steps | 3,000 steps |", "|---|---|---:|---:|"]
     keys = sorted(
-        {(row["method"], f"{row['source']}-{row['target']}") for row in long}, key=lambda k: method_order(k[0])
+        {(row["method"], f"{row['source']}-{row['target']}") for row in long}, key=lambda k: (method_order(k[0]), k[1])
     )
     for method, task in keys:
         cells = []

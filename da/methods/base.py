@@ -92,13 +92,12 @@ class Method(LightningModule, ABC):
         self.net.train(training)
         return Encoded(*(torch.cat(column) for column in zip(*batches, strict=True)))
 
-    def check_and_log(self, losses: Losses, update: str = "") -> None:
-        """Stop at a loss that is not finite; write the losses every `log_every_n_steps` batches.
+    def log_losses(self, losses: Losses, update: str = "") -> None:
+        """Write the losses every `log_every_n_steps` batches.
 
         Written to the loggers directly: `self.log` costs up to 0.25 ms a value and counts optimizer steps.
         Values are means over the processes.
         """
-        losses.check_finite()
         if self.batches_seen % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         values = {f"train/loss{'/' * bool(update)}{update}": losses.total}
@@ -113,9 +112,10 @@ class Method(LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rates: functions of progress, so there is no scheduler to save."""
+        scale = self.lr_schedule(self.progress)
         for optimizer in self._optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * self.lr_schedule(self.progress)
+                group["lr"] = group["base_lr"] * scale
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         optimizers = self.optimizers(use_pl_optimizer=False)
@@ -148,7 +148,8 @@ class JointMethod(Method, ABC):
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self.loss(self.encode(batch))
-        self.check_and_log(losses)
+        losses.check_finite()
+        self.log_losses(losses)
         return losses.total
 
 
@@ -196,7 +197,7 @@ class AlternatingMethod(Method, ABC):
                     self.manual_backward(losses.total)
                     for optimizer in stepped:
                         optimizer.step()
-            self.check_and_log(losses, update.name)
+            self.log_losses(losses, update.name)
 
     @contextmanager
     def _frozen_except(self, groups: tuple[str, ...]) -> Iterator[None]:

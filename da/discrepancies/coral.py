@@ -25,5 +25,8 @@ def coral(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"]) -> Float[Tensor,
 class Coral(Discrepancy):
     """`coral` as a module."""
 
+    sees_shift = False
+    min_rows = 2
+
     def forward(self, z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
         return coral(z_s, z_t)

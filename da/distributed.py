@@ -58,3 +58,8 @@ def mean_over_ranks(x: Tensor) -> Tensor:
     x = x.clone()
     dist.all_reduce(x)
     return x / world_size()
+
+
+def shard(x: Tensor) -> Tensor:
+    """Return this rank's rows of `x`, which was made for all ranks alike: the inverse of `gather`."""
+    return x.chunk(world_size())[rank()]

@@ -135,12 +135,13 @@ def fit(
         save_weights_only=True,
         enable_version_counter=False,
     )
+    monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
     trainer: pl.Trainer = build(
         cfg.trainer,
         "trainer",
         default_root_dir=folder,
-        callbacks=[scores, SeedEachBatch(cfg.seed), make_progress(label), selected, last],
+        callbacks=[scores, SeedEachBatch(cfg.seed), *monitors, make_progress(label), selected, last],
         logger=[CSVLogger(folder, name="", version=""), *loggers],
         use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
         num_sanity_val_steps=0,

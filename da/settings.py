@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-NOT_IDENTITY = frozenset({"hydra", "runs", "run_dir", "logger", "figures", "resume", "force", "debug", "names"})
+NOT_IDENTITY = frozenset(
+    {"hydra", "runs", "run_dir", "logger", "figures", "monitor", "resume", "force", "debug", "names"}
+)
 """Settings that do not change what is trained: two runs that differ in these only are the same run."""
 
 SETTINGS: dict[str, type | tuple[type, ...]] = {
@@ -23,7 +26,10 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
 """Plain values at the root of the config and their types; everything else is a group that builds an object."""
 
 GROUPS = frozenset(
-    {"data", "net", "method", "discrepancy", "optimizer", "lr_schedule", "trainer", "logger", "validators", "pretrain"}
+    {
+        *("data", "net", "method", "discrepancy", "optimizer", "lr_schedule"),
+        *("trainer", "logger", "monitor", "validators", "pretrain"),
+    }
 )
 FIGURES = ("tsne", "pca", "none")
 
@@ -70,8 +76,23 @@ def run_name(data: str, method: str, root: DictConfig) -> str:
     return "/".join(filter(None, [data, task, method, f"seed{root.seed}-{config_hash(root)}"]))
 
 
+def sum_name(method: str, overrides: Sequence[str]) -> str:
+    """Name of a method with the discrepancy and the terms that the command line gives it: align-swd, mmd+mcc+bnm."""
+    added: list[str] = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "discrepancy":
+            method = f"{method}-{value}"
+        elif key == "term":
+            added += [name.strip() for name in value.strip("[]").split(",") if name.strip() not in ("", "null")]
+        elif key.startswith("+method.terms.") and key.count(".") == 2:
+            added.append(key.rpartition(".")[2])
+    return "+".join([method, *added])
+
+
 def register_resolvers() -> None:
-    """Make `${da.run_name:...}` known to OmegaConf."""
+    """Make `${da.run_name:...}` and `${da.sum:...}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("da.sum", sum_name, replace=True)
     OmegaConf.register_new_resolver(
         "da.run_name", lambda data, method, *, _root_: run_name(data, method, _root_), replace=True
     )

@@ -1,6 +1,6 @@
 """The records that flow through a training step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -30,6 +30,7 @@ class Encoded(NamedTuple):
     y: Tensor  # [n]
     domain: Tensor  # [n]
     index: Tensor  # type: ignore[assignment]  # [n]
+    layers: Mapping[str, Tensor] = {}  # the layers that the terms name, [n, ...] each
 
 
 class Step(NamedTuple):
@@ -37,6 +38,11 @@ class Step(NamedTuple):
 
     streams: Mapping[str, Encoded]
     progress: float  # fraction of the training done, in [0, 1]
+    batch: Batch = {}  # what the network was given, for terms that run it on something else
+    net: Callable[[Any], tuple[Tensor, Tensor]] | None = None  # the network: x -> (z, logits)
+    # Features ("z") and layers as they left the network, before they were cut into streams: a gradient that comes
+    # back through the logits reaches these, not the streams' parts.
+    whole: Mapping[str, tuple[Tensor, ...]] = {}
 
     @property
     def source(self) -> Encoded:

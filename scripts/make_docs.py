@@ -1,10 +1,10 @@
-"""Write docs/pages/methods: a page for every method in conf/method, and their index.
+"""Write docs/pages/{methods,terms,discrepancies}: a page for every yaml of these groups in conf/, and their indexes.
 
-    python scripts/make_docs.py            write what is new or changed, remove what has no method any more
+    python scripts/make_docs.py            write what is new or changed, remove what has no yaml any more
     python scripts/make_docs.py --check    write nothing; exit with 1 and name the files that differ
 
-A page is made of the yaml, the docstrings of the classes it names, docs/method_notes/<name>.md, and the rows of
-benchmarks/digits/results.csv if that file is there.
+A page is made of the yaml, the docstrings of the classes it names, docs/notes/<group>/<name>.md, and the rows of the
+benchmarks' results.csv if they are there.
 """
 
 import csv
@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
@@ -29,18 +29,65 @@ from da.settings import register_resolvers
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
-NOTES = ROOT / "docs" / "method_notes"
-PAGES = ROOT / "docs" / "pages" / "methods"
-BENCHMARK = ROOT / "benchmarks" / "digits" / "results.csv"
+NOTES = ROOT / "docs" / "notes"
+PAGES = ROOT / "docs" / "pages"
+DIGITS = ROOT / "benchmarks" / "digits" / "results.csv"
+TERMS = ROOT / "benchmarks" / "terms" / "results.csv"
 
-MADE = "\n<!-- Written by `make docs` from conf/method, docs/method_notes and the docstrings. -->\n"
-ABOUT = """\
+MADE = "\n<!-- Written by `make docs` from conf/, docs/notes and the docstrings. -->\n"
+
+
+class Group(NamedTuple):
+    """A folder of conf/ whose files have a page each."""
+
+    name: str
+    folder: str  # below docs/pages
+    overrides: tuple[str, ...]  # what composes with NAME in place of {}
+    nodes: tuple[str, ...]  # of the config, which the page shows
+    about: str
+
+
+GROUPS = (
+    Group(
+        "method",
+        "methods",
+        ("method={}",),
+        ("method", "discrepancy", "pretrain"),
+        """\
 # Methods
 
 Choose one with `da train method=NAME`. The first is the lower bound, the last is the upper bound. A *sum* is an
 equation: the yaml on its page is all of it. A *procedure* makes several updates a batch, or works between epochs, and
 is a Python file.
-"""
+""",
+    ),
+    Group(
+        "term",
+        "terms",
+        ("method=source_only", "term={}"),
+        ("method.terms", "method.weights", "discrepancy"),
+        """\
+# Terms
+
+Add one to the sum of any method with `da train method=METHOD term=NAME`, or several with `term=[NAME,NAME]`. A sum
+and never a mean: a new term does not re-weight the others. Its weight λ is `method.weights.NAME`.
+""",
+    ),
+    Group(
+        "discrepancy",
+        "discrepancies",
+        ("method=align", "discrepancy={}"),
+        ("discrepancy",),
+        """\
+# Discrepancies
+
+D(F_s, F_t): how far two clouds of features lie apart. Choose one with `da train method=align discrepancy=NAME`,
+the layer with `method.terms.align.layer=features` (or `logits`, `probabilities`, a layer inside the network, or a list
+of them: their distances are added up). All are computed on the batch of all processes together. What the columns say
+is what the tests hold each to, `tests/discrepancies/test_properties.py`.
+""",
+    ),
+)
 MEASURES = {
     "target_acc_last": "target, last epoch",
     "target_acc_selected": "target, selected epoch",
@@ -58,15 +105,15 @@ def main(arguments: list[str]) -> int:
         print(f"error: make_docs.py takes --check or nothing, got {' '.join(arguments)}", file=sys.stderr)
         return 2
     wanted = pages()
-    there = {path: path.read_text(encoding="utf-8") for path in PAGES.glob("*.md")}
+    there = {path: path.read_text(encoding="utf-8") for group in GROUPS for path in (PAGES / group.folder).glob("*.md")}
     differing = sorted(path for path in wanted.keys() | there.keys() if wanted.get(path) != there.get(path))
     if arguments:
         for path in differing:
             print(f"{path.relative_to(ROOT)} is not what `make docs` writes", file=sys.stderr)
         return int(bool(differing))
-    PAGES.mkdir(parents=True, exist_ok=True)
     for path in differing:
         if path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted[path], encoding="utf-8")
         else:
             path.unlink()
@@ -74,79 +121,160 @@ def main(arguments: list[str]) -> int:
 
 
 def pages() -> dict[Path, str]:
-    """Return what every page should hold. ValueError for a method without notes, or notes without a method."""
-    names = [path.stem for path in sorted((CONF / "method").glob("[!_]*.yaml"))]
-    notes = {path.stem for path in NOTES.glob("*.md")}
-    if missing := sorted(set(names) ^ notes):
-        raise ValueError(f"conf/method and docs/method_notes do not have the same names: {', '.join(missing)}")
+    """Return what every page should hold. ValueError for a yaml without notes, or notes without a yaml."""
     register_resolvers()
-    rows = read_benchmark()
-    texts = {PAGES / f"{name}.md": page(name, [row for row in rows if row["method"] == name]) for name in names}
-    return texts | {PAGES / "index.md": index(names, rows)}
+    texts: dict[Path, str] = {}
+    digits, terms = read_benchmark(DIGITS), read_benchmark(TERMS)
+    for group in GROUPS:
+        names = [path.stem for path in sorted((CONF / group.name).glob("[!_]*.yaml"))]
+        notes = {path.stem for path in (NOTES / group.name).glob("*.md")}
+        if odd := sorted(set(names) ^ notes):
+            raise ValueError(f"conf/{group.name} and docs/notes/{group.name} differ in {', '.join(odd)}")
+        configs = {name: composed(group, name) for name in names}
+        folder = PAGES / group.folder
+        for name, cfg in configs.items():
+            texts[folder / f"{name}.md"] = page(group, name, cfg, results(group, name, digits, terms))
+        texts[folder / "index.md"] = group.about + "\n" + INDEX[group.name](configs, digits, terms) + MADE
+    return texts
 
 
-def page(name: str, rows: Rows) -> str:
-    """The page of one method."""
-    cfg = composed(name)
-    equation, command = first_line(name)
+def page(group: Group, name: str, cfg: DictConfig, result: str) -> str:
+    """The page of one method, term or discrepancy."""
+    equation, command = first_line(group, name)
+    title = f'yaml title="conf/{group.name}/{name}.yaml"'
     parts = [
         f"# {name}\n\n**{escaped(equation)}**\n\n{block('bash', command)}",
-        (NOTES / f"{name}.md").read_text(encoding="utf-8").strip() + "\n",
-        *([benchmark(rows)] if rows else []),
-        f"## Settings\n\nWrite them on the command line: `option=value`.\n\n{settings(cfg)}",
-        "## Configuration\n\n" + block(f'yaml title="conf/method/{name}.yaml"', yaml_text(name)),
-        f"## Classes\n\n{classes(cfg)}",
+        (NOTES / group.name / f"{name}.md").read_text(encoding="utf-8").strip() + "\n",
+        *([result] if result else []),
+        f"## Settings\n\nWrite them on the command line: `option=value`.\n\n{settings(group, cfg)}",
+        "## Configuration\n\n" + block(title, yaml_text(group, name)),
+        f"## Classes\n\n{classes(group, cfg)}",
     ]
     return "\n".join(parts) + MADE
 
 
-def index(names: list[str], rows: Rows) -> str:
+def results(group: Group, name: str, digits: Rows, terms: Rows) -> str:
+    """The rows of the benchmarks that are about this page."""
+    if group.name == "method":
+        rows = [row for row in digits if row["method"] == name]
+        return benchmark(rows) if rows else ""
+    method = f"source_only+{name}" if group.name == "term" else f"align-{name}"
+    rows = [row for row in terms if row["method"] == method]
+    if not rows:
+        return ""
+    baseline = [row for row in terms if row["method"] == "source_only"]
+    return "\n".join(
+        [
+            "## Result",
+            "",
+            f"Added to source-only training on the demo's digits, at its default λ, nothing tuned. {UNITS} "
+            "How: [Results](../results.md#every-term-once).",
+            "",
+            "| source_only | with it |",
+            "|---:|---:|",
+            f"| {percent(baseline, 'target_acc_last')} | {percent(rows, 'target_acc_last')} |",
+            "",
+        ]
+    )
+
+
+def methods_index(configs: dict[str, DictConfig], digits: Rows, terms: Rows) -> str:
     """The list of all methods, in the order of the tables of results."""
     lines = ["| method | objective | kind | trains on |", "|---|---|---|---|"]
-    for name in sorted(names, key=method_order):
-        equation, _ = first_line(name)
-        lines.append(f"| [{name}]({name}.md) | {escaped(equation)} | {' | '.join(kind(composed(name)))} |")
-    table = "\n".join(lines)
-    return f"{ABOUT}\n{table}\n{overview(rows) if rows else ''}{MADE}"
+    for name in sorted(configs, key=method_order):
+        equation, _ = first_line(GROUPS[0], name)
+        lines.append(f"| [{name}]({name}.md) | {escaped(equation)} | {' | '.join(kind(configs[name]))} |")
+    return "\n".join(lines) + "\n" + (overview(digits) if digits else "")
 
 
-def composed(name: str) -> DictConfig:
-    """The whole configuration under the defaults, with this method."""
+def terms_index(configs: dict[str, DictConfig], digits: Rows, terms: Rows) -> str:
+    """The list of all terms, and what each reads."""
+    lines = ["| term | formula | reads | demo, % |", "|---|---|---|---:|"]
+    for name, cfg in configs.items():
+        equation, _ = first_line(GROUPS[1], name)
+        objective = built(cfg).objective
+        own = [term for key, term in objective.terms.items() if key != "task"]
+        streams = sorted(frozenset[str]().union(*(term.streams for term in own))) or ["parameters"]
+        accuracy = percent([row for row in terms if row["method"] == f"source_only+{name}"], "target_acc_last")
+        lines.append(f"| [{name}]({name}.md) | {escaped(equation)} | {', '.join(streams)} | {accuracy} |")
+    return "\n".join(lines) + "\n"
+
+
+def discrepancies_index(configs: dict[str, DictConfig], digits: Rows, terms: Rows) -> str:
+    """The list of all discrepancies, and what their classes promise."""
+    facts = {
+        "zero_at_equality": "D(x,x) = 0",
+        "symmetric": "symmetric",
+        "sees_shift": "sees a moved mean",
+        "rotation_invariant": "rotation changes nothing",
+        "order_invariant": "order changes nothing",
+    }
+    lines = ["| discrepancy | formula | " + " | ".join(facts.values()) + " | fewest rows | demo, % |"]
+    lines.append("|---|---|" + ":-:|" * len(facts) + "---:|---:|")
+    for name, cfg in configs.items():
+        equation, _ = first_line(GROUPS[2], name)
+        discrepancy = build(cfg.discrepancy, "discrepancy")
+        cells = ["yes" if getattr(discrepancy, fact) else "no" for fact in facts]
+        accuracy = percent([row for row in terms if row["method"] == f"align-{name}"], "target_acc_last")
+        cells += [str(discrepancy.min_rows), accuracy]
+        lines.append(f"| [{name}]({name}.md) | {escaped(equation)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+INDEX = {"method": methods_index, "term": terms_index, "discrepancy": discrepancies_index}
+
+
+def composed(group: Group, name: str) -> DictConfig:
+    """The whole configuration under the defaults, with this choice."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=[f"method={name}", "data=toy", "net=mlp"])
+        overrides = [override.format(name) for override in group.overrides]
+        return compose("train", overrides=[*overrides, "data=toy", "net=mlp"])
 
 
-def yaml_text(name: str) -> str:
-    """The configuration file of a method."""
-    return (CONF / "method" / f"{name}.yaml").read_text(encoding="utf-8")
+def yaml_text(group: Group, name: str) -> str:
+    """The configuration file."""
+    return (CONF / group.name / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def first_line(name: str) -> tuple[str, str]:
-    """Equation and command of the yaml's first line."""
-    line = yaml_text(name).splitlines()[0]
+def first_line(group: Group, name: str) -> tuple[str, str]:
+    """Equation and command of the yaml's first line; `# @package` may stand above it."""
+    lines = yaml_text(group, name).splitlines()
+    line = lines[lines[0].startswith("# @package")]
     match = re.fullmatch(r"# (.+?) {2,}(da train .+)", line)
     if match is None:
-        raise ValueError(f"conf/method/{name}.yaml must begin with '# equation  da train ...', it begins with {line!r}")
+        raise ValueError(f"conf/{group.name}/{name}.yaml must begin with '# equation  da train ...', not with {line!r}")
     return match[1], match[2]
+
+
+def built(cfg: DictConfig) -> Any:
+    """The method of a config."""
+    return build(cfg.method, "method", net=build(cfg.net, "net"), optimizer=build(cfg.optimizer, "optimizer"))
 
 
 def kind(cfg: DictConfig) -> tuple[str, str]:
     """Sum or procedure, and the streams that the method reads."""
-    method = build(cfg.method, "method", net=build(cfg.net, "net"), optimizer=build(cfg.optimizer, "optimizer"))
+    method = built(cfg)
     how = "sum" if isinstance(method, WeightedSum) else "procedure"
     updates = how if isinstance(method, JointMethod) else f"{how}, {len(method.updates())} updates a batch"
     first = "source, then " if cfg.pretrain is not None else ""
     return updates, first + ", ".join(sorted(method.streams))
 
 
-def settings(cfg: DictConfig) -> str:
-    """A table of every option of the method, with its default."""
+def nodes(group: Group, cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """The parts of the config that a page shows, by their names; of a term without the task it is added to."""
+    for key in group.nodes:
+        node = OmegaConf.select(cfg, key)
+        if node is not None:
+            plain = OmegaConf.to_container(node, resolve=False)
+            yield key, {k: v for k, v in plain.items() if group.name != "term" or k != "task"}
+
+
+def settings(group: Group, cfg: DictConfig) -> str:
+    """A table of every option, with its default."""
     lines = ["| option | default |", "|---|---|"]
-    for group in ("method", "discrepancy", "pretrain"):
-        if cfg.get(group) is not None:
-            node = OmegaConf.to_container(cfg[group], resolve=False)
-            lines += [f"| `{key}` | `{value}` |" for key, value in flat(node, group)]
-    return "\n".join(lines) + "\n"
+    for key, node in nodes(group, cfg):
+        lines += [f"| `{option}` | `{value}` |" for option, value in flat(node, key)]
+    return "\n".join(lines) + "\n" if len(lines) > 2 else "It has none.\n"
 
 
 def flat(node: Any, prefix: str) -> Iterator[tuple[str, str]]:
@@ -159,11 +287,11 @@ def flat(node: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield f"{prefix}.{key}", json.dumps(value) if is_word else str(value)
 
 
-def classes(cfg: DictConfig) -> str:
+def classes(group: Group, cfg: DictConfig) -> str:
     """The docstrings of the classes that the method's config names, and of the functions that those name."""
     found: dict[str, str] = {}
-    for group in ("method", "discrepancy"):
-        for path in targets(OmegaConf.to_container(cfg[group], resolve=False) if cfg.get(group) is not None else {}):
+    for _, node in nodes(group, cfg):
+        for path in targets(node):
             thing = get_object(path)
             found[path] = inspect.getdoc(thing) or ""
             module = inspect.getmodule(thing)
@@ -183,11 +311,11 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(value)
 
 
-def read_benchmark() -> Rows:
-    """The runs of the digits benchmark, none if it has not been run."""
-    if not BENCHMARK.is_file():
+def read_benchmark(file: Path) -> Rows:
+    """The runs of a benchmark, none if it has not been run."""
+    if not file.is_file():
         return []
-    with BENCHMARK.open(newline="", encoding="utf-8") as lines:
+    with file.open(newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 

@@ -10,8 +10,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from da.settings import register_resolvers
-from da.types import Encoded, Step
+from da.models.mlp import Mlp
+from da.models.network import Network
+from da.settings import register_resolvers, sum_name
+from da.types import HIDDEN, Encoded, Samples, Step
 
 CONF = Path(__file__).parents[1] / "conf"
 TOY = ("data=toy", "net=mlp", "trainer=smoke", "figures=none")
@@ -29,9 +31,9 @@ def config(*overrides: str, run_dir: Path | str = "unused") -> DictConfig:
     """Compose train.yaml as the command line would."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=[*overrides, f"run_dir={run_dir}"], return_hydra_config=True)
-    choices = cfg.hydra.runtime.choices
+    names = {**cfg.hydra.runtime.choices, "method": sum_name(cfg.hydra.runtime.choices.method, overrides)}
     with open_dict(cfg):
-        cfg.names = {key: choices[key] for key in ("data", "net", "method")}
+        cfg.names = {key: names[key] for key in ("data", "net", "method")}
         del cfg.hydra
     return cfg
 
@@ -47,12 +49,37 @@ def encoded(n: int, d: int = 5, c: int = 3, seed: int = 0, dtype: torch.dtype = 
     return Encoded(normal(n, d, seed=seed, dtype=dtype), normal(n, c, seed=seed + 1, dtype=dtype), rows % c, rows, rows)
 
 
+class Net(Network):
+    """Four inputs, five features, three classes; nothing in it is random or depends on the batch."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            super().__init__(Mlp(4, [8, 5]), feature_dim=5, num_classes=3)
+        self.to(dtype)
+
+
+SIZES = {"source": 12, "target": 9, "target_strong": 9, "labeled": 6, "oracle": 9}
+
+
 def make_step(n: int = 12, m: int = 9, progress: float = 0.5, dtype: torch.dtype = torch.float64) -> Step:
-    """A step whose streams are all there, with different numbers of rows."""
-    sizes = {"source": n, "target": m, "labeled": 6, "oracle": m}
+    """A step whose streams are all there, with different numbers of rows.
+
+    Features and logits are random numbers, not what the network makes of x: each is a leaf of its own.
+    """
+    sizes = {**SIZES, "source": n, "target": m, "target_strong": m, "oracle": m}
     streams = {name: encoded(size, seed=10 * i, dtype=dtype) for i, (name, size) in enumerate(sizes.items())}
-    streams["target"] = streams["target"]._replace(y=torch.full_like(streams["target"].y, -1))
-    return Step(streams, progress)
+    for name in ("target", "target_strong"):
+        streams[name] = streams[name]._replace(y=torch.full_like(streams[name].y, HIDDEN))
+    streams = {
+        name: rows._replace(layers={"backbone": normal(len(rows.y), 5, seed=90 + i, dtype=dtype)})
+        for i, (name, rows) in enumerate(streams.items())
+    }
+    batch = {
+        name: Samples(normal(len(rows.y), 4, seed=70 + i, dtype=dtype), rows.y, rows.domain, rows.index)
+        for i, (name, rows) in enumerate(streams.items())
+    }
+    return Step(streams, progress, batch, Net(dtype))
 
 
 @pytest.fixture

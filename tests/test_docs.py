@@ -33,13 +33,16 @@ def make_docs():
     return module
 
 
-def test_the_pages_of_the_methods_are_what_make_docs_writes(capsys):
+def test_the_generated_pages_are_what_make_docs_writes(capsys):
     assert make_docs().main(["--check"]) == 0, capsys.readouterr().err
 
 
-def test_every_method_has_a_page_and_notes():
-    for folder in (DOCS / "pages" / "methods", DOCS / "method_notes"):
-        assert {path.stem for path in folder.glob("*.md")} - {"index"} == set(options("method"))
+@pytest.mark.parametrize(
+    ("group", "pages"), [("method", "methods"), ("term", "terms"), ("discrepancy", "discrepancies")]
+)
+def test_every_method_term_and_discrepancy_has_a_page_and_notes(group, pages):
+    for folder in (DOCS / "pages" / pages, DOCS / "notes" / group):
+        assert {path.stem for path in folder.glob("*.md")} - {"index"} == set(options(group))
 
 
 def test_a_benchmark_shows_mean_interval_and_number_of_seeds():
@@ -119,8 +122,8 @@ def test_the_examples_build_and_compute(extended, tmp_path, clouds):
     for role in ("a", "b"):
         np.savez(tmp_path / f"{role}.npz", x=normal(80, 8).numpy(), y=np.arange(80) % 2)
     files = [f"data.source_file={tmp_path / 'a.npz'}", f"data.target_file={tmp_path / 'b.npz'}", "data.num_features=8"]
-    for method in ("cdan_mcc", "gini", "two_step"):
-        cfg = config(extended, f"method={method}", "data=arrays", "net=mlp", *files)
+    for method in ("cdan_mcc", "source_only term=gini", "two_step"):
+        cfg = config(extended, *f"method={method}".split(), "data=arrays", "net=mlp", *files)
         data, net = build(cfg.data, "data"), build(cfg.net, "net")
         trained = build(cfg.method, "method", net=net, optimizer=build(cfg.optimizer, "optimizer"))
         data.load(trained.streams)

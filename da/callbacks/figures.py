@@ -14,6 +14,7 @@ from da.data.base import DomainData, Role
 from da.data.rows import Draw, stable_seed
 from da.models.network import Network
 from da.report import figures as drawn
+from da.report.curves import curves_figure
 
 ROWS = 500  # test rows of each domain in the feature plot
 
@@ -51,7 +52,7 @@ class Figures:
         classes = [str(c) for c in range(self.data.num_classes)]
         drawn.per_class_figure(classes, summary["test"]["target_class_acc"], folder / "per_class.png")
         drawn.confusion_figure(matrices["last"]["target"].numpy(), folder / "confusion.png")
-        drawn.curves_figure(self.folder / "metrics.csv", folder / "curves.png")
+        curves_figure(self.folder / "metrics.csv", folder / "curves.png")
         for logger in loggers:
             if isinstance(logger, WandbLogger):
                 for path in sorted(folder.glob("*.png")):

@@ -11,15 +11,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from da.data.rows import EvalSampler, Hidden, Rows, StreamSampler, Subset, stable_seed
+from da.data.strong import StrongView
 from da.distributed import rank, world_size
 from da.types import Samples
 
 Role = Literal["source", "target"]
 Split = Literal["val", "test"]
 
-ROLE_OF_STREAM: Mapping[str, Role] = {"source": "source", "target": "target", "labeled": "target", "oracle": "target"}
-"""Training streams and the domain each one reads: `target` has its labels hidden, `labeled` shows k of them
-a class, `oracle` shows them all."""
+ROLE_OF_STREAM: Mapping[str, Role] = {
+    "source": "source",
+    "target": "target",
+    "target_strong": "target",
+    "labeled": "target",
+    "oracle": "target",
+}
+"""Training streams and the domain each one reads: `target` has its labels hidden, `target_strong` is a strong view
+of the same rows in the same order, `labeled` shows k labels a class, `oracle` shows them all."""
+
+SAME_ROWS = {"target_strong": "target"}
+"""Streams that draw the rows of another one."""
 
 LABEL_STREAMS = frozenset({"labeled", "oracle"})
 """Streams that show target labels; a run that opens one says so in its results."""
@@ -122,6 +132,8 @@ class DomainData(LightningDataModule, ABC):
         rows = self.domain(ROLE_OF_STREAM[stream]).train
         if stream == "target":
             return Hidden(rows)
+        if stream == "target_strong":
+            return StrongView(Hidden(rows))
         if stream == "labeled":
             return Subset(rows, self._few_labels(rows.y))
         return rows
@@ -140,7 +152,10 @@ class DomainData(LightningDataModule, ABC):
         steps = self.steps_per_epoch or max(len(rows) // self._batch_size(name) for name, rows in sets.items())
         loaders = {
             name: self._loader(
-                rows, StreamSampler(len(rows), self._batch_size(name), steps, self.seed, name, rank(), world_size())
+                rows,
+                StreamSampler(
+                    len(rows), self._batch_size(name), steps, self.seed, SAME_ROWS.get(name, name), rank(), world_size()
+                ),
             )
             for name, rows in sets.items()
         }
@@ -168,6 +183,7 @@ class DomainData(LightningDataModule, ABC):
         )
 
     def _batch_size(self, stream: str) -> int:
+        stream = SAME_ROWS.get(stream, stream)
         if stream not in self.batch_size:
             raise ValueError(f"data.batch_size has {sorted(self.batch_size)}, the method needs {stream!r} too")
         return self.batch_size[stream]

@@ -26,6 +26,8 @@ class Discrepancy(nn.Module, ABC):
     """D(xQ, yQ) = D(x, y) for an orthogonal Q."""
     sees_shift: bool = True
     """D grows when one cloud is moved; a distance of covariances does not see it."""
+    identifies: bool = True
+    """Minimising D alone undoes a shift and a stretch; not so where D is blind or almost flat in one of them."""
     min_rows: int = 1
     """Fewest rows a cloud may have."""
 

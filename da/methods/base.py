@@ -37,6 +37,8 @@ class Method(LightningModule, ABC):
         super().__init__()
         self.net, self.make_optimizer = net, optimizer
         self.lr_schedule = lr_schedule if lr_schedule is not None else Constant(1.0)
+        self.observers: list[Callable[[Step, Losses], None]] = []
+        """Called with every loss before its backward pass."""
 
     @property
     def batches_seen(self) -> int:
@@ -61,23 +63,26 @@ class Method(LightningModule, ABC):
         """Run the network over the named streams (all of them by default), by `net.batch_norm`'s policy."""
         rows = {name: batch[name] for name in (batch if streams is None else streams)}
         if self.net.batch_norm == "joint" and len(rows) > 1:
-            z, logits = self._forward(torch.cat([samples.x for samples in rows.values()]))
+            whole = self._forward(torch.cat([samples.x for samples in rows.values()]))
             sizes = [len(samples.y) for samples in rows.values()]
-            parts = zip(rows.items(), z.split(sizes), logits.split(sizes), strict=True)
-            encoded = {name: Encoded(z_, l_, *samples[1:]) for (name, samples), z_, l_ in parts}
+            columns = {name: column.split(sizes) for name, column in whole.items()}
+            parts = [{name: column[i] for name, column in columns.items()} for i in range(len(rows))]
+            outputs = [whole]
         else:
-            encoded = {name: self.encode_stream(samples) for name, samples in rows.items()}
-        return Step(encoded, self.progress)
+            parts = outputs = [self._forward(samples.x) for samples in rows.values()]
+        encoded = {name: _encoded(part, rows[name]) for name, part in zip(rows, parts, strict=True)}
+        shared = {name: tuple(output[name] for output in outputs) for name in outputs[0]}
+        return Step(encoded, self.progress, rows, self.net, shared)
 
     def encode_stream(self, rows: Samples) -> Encoded:
         """Run the network over one stream."""
-        z, logits = self._forward(rows.x)
-        return Encoded(z, logits, rows.y, rows.domain, rows.index)
+        return _encoded(self._forward(rows.x), rows)
 
-    def _forward(self, x: Any) -> tuple[Tensor, Tensor]:
+    def _forward(self, x: Any) -> dict[str, Tensor]:
         """Run the network; what it gives in half precision under autocast comes back in full."""
         z, logits = self.net(x)
-        return (z.float(), logits.float()) if z.dtype in (torch.bfloat16, torch.float16) else (z, logits)
+        outputs = {"z": z, "logits": logits, **self.net.watched}
+        return {name: y.float() if y.dtype in (torch.bfloat16, torch.float16) else y for name, y in outputs.items()}
 
     @torch.no_grad()
     def encode_all(self, stream: str) -> Encoded:
@@ -86,11 +91,12 @@ class Method(LightningModule, ABC):
         training = self.net.training
         self.net.eval()
         batches = [
-            self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0))
+            self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0))[:5]
             for rows in data.eval_loader(data.train_set(stream), shared=False)
         ]
         self.net.train(training)
-        return Encoded(*(torch.cat(column) for column in zip(*batches, strict=True)))
+        z, logits, y, domain, index = (torch.cat(column) for column in zip(*batches, strict=True))
+        return Encoded(z, logits, y, domain, index)
 
     def log_losses(self, losses: Losses, update: str = "") -> None:
         """Write the losses every `log_every_n_steps` batches.
@@ -101,10 +107,10 @@ class Method(LightningModule, ABC):
         if self.batches_seen % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         values = {f"train/loss{'/' * bool(update)}{update}": losses.total}
-        values |= {f"train/{name}": value for name, value in losses.parts.items()}
+        values |= {f"train/{name}": value for name, value in {**losses.parts, **losses.measures}.items()}
         means = mean_over_ranks(torch.stack([value.detach() for value in values.values()])).tolist()
         record = dict(zip(values, means, strict=True))
-        record |= {f"train/weight/{name}": weight for name, weight in losses.weights.items()}
+        record |= {f"train/weight/{name}": float(weight) for name, weight in losses.weights.items()}
         record |= {f"train/reversal/{name}": strength for name, strength in losses.reversals.items()}
         record["train/lr"] = self._optimizers()[0].param_groups[-1]["lr"]
         for logger in self.loggers:
@@ -135,6 +141,11 @@ class Method(LightningModule, ABC):
         return optimizer
 
 
+def _encoded(outputs: dict[str, Tensor], rows: Samples) -> Encoded:
+    layers = {name: y for name, y in outputs.items() if name not in ("z", "logits")}
+    return Encoded(outputs["z"], outputs["logits"], rows.y, rows.domain, rows.index, layers)
+
+
 class JointMethod(Method, ABC):
     """One loss, one optimizer: Lightning's automatic optimization."""
 
@@ -147,9 +158,12 @@ class JointMethod(Method, ABC):
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        losses = self.loss(self.encode(batch))
+        step = self.encode(batch)
+        losses = self.loss(step)
         losses.check_finite()
         self.log_losses(losses)
+        for observe in self.observers:
+            observe(step, losses)
         return losses.total
 
 
@@ -194,6 +208,8 @@ class AlternatingMethod(Method, ABC):
                     for optimizer in stepped:
                         optimizer.zero_grad()
                     losses.check_finite()
+                    for observe in self.observers:
+                        observe(step, losses)
                     self.manual_backward(losses.total)
                     for optimizer in stepped:
                         optimizer.step()

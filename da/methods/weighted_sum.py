@@ -6,7 +6,7 @@ from typing import final
 from da.methods.base import JointMethod, OptimizerFactory
 from da.models.network import Network
 from da.schedules import Schedule
-from da.terms.base import Losses, Objective, Term
+from da.terms.base import Losses, Objective, Term, Weight
 from da.types import Step
 
 
@@ -19,11 +19,13 @@ class WeightedSum(JointMethod):
         net: Network,
         optimizer: OptimizerFactory,
         terms: Mapping[str, Term],
-        weights: Mapping[str, Schedule] | None = None,
+        weights: Mapping[str, Weight] | None = None,
         lr_schedule: Schedule | None = None,
     ) -> None:
         super().__init__(net, optimizer, lr_schedule)
         self.objective = Objective(terms, weights)
+        self.objective.prepare(net)
+        net.watch(self.objective.layers)
         self.streams = self.objective.streams
 
     def loss(self, step: Step) -> Losses:

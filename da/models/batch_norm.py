@@ -1,5 +1,9 @@
 """Batch normalisation that does not depend on how many processes share the batch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -34,6 +38,8 @@ class SharedBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
+        if not self.track_running_stats:
+            return
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -53,3 +59,21 @@ def share_batch_norm(module: nn.Module) -> None:
             setattr(module, name, shared)
         else:
             share_batch_norm(child)
+
+
+@contextmanager
+def keep_running_statistics(net: Any) -> Iterator[None]:
+    """Context in which a forward pass leaves the running statistics of every batch norm inside `net` as they are.
+
+    In training mode a batch is still normalised by its own statistics, in evaluation mode by the running ones. For
+    extra passes over inputs that are no samples of a domain, such as perturbed or mixed ones.
+    """
+    modules = net.modules() if isinstance(net, nn.Module) else ()
+    tracking = [module for module in modules if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for module in tracking:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in tracking:
+            module.track_running_stats = True

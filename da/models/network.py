@@ -1,11 +1,12 @@
 """The shared feature extractor and its classifier."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.hooks import RemovableHandle
 
 from da.models.batch_norm import share_batch_norm
 
@@ -46,6 +47,7 @@ class Network(nn.Module):
         batch_norm: see `BatchNormPolicy`.
         backbone_lr_scale: learning rate of the backbone relative to the rest; 0.1 is usual for a pretrained one.
         input: facts about x (channels and size of an image, ...) which the data configs read.
+        head: builds the classifier from (feature_dim, num_classes); a linear one by default.
     """
 
     def __init__(
@@ -58,8 +60,11 @@ class Network(nn.Module):
         batch_norm: BatchNormPolicy = "joint",
         backbone_lr_scale: float = 1.0,
         input: Mapping[str, int] | None = None,
+        head: Callable[[int, int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        if head is not None and normalised_head:
+            raise ValueError("net.normalised_head=true is for the linear head, but net.head builds another one")
         out_dim = cast(int, backbone.out_dim)
         if bottleneck is None and out_dim != feature_dim:
             raise ValueError(
@@ -67,24 +72,47 @@ class Network(nn.Module):
             )
         self.backbone = backbone
         self.bottleneck = nn.Identity() if bottleneck is None else bottleneck(out_dim, feature_dim)
-        self.normalised_head = normalised_head
+        self.normalised_head, self.make_head = normalised_head, head
         self.feature_dim, self.num_classes = feature_dim, num_classes
         self.batch_norm: BatchNormPolicy = batch_norm
         self.backbone_lr_scale = backbone_lr_scale
         self.input = dict(input or {})
         self.head = self.new_head()
+        self.watched: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
         share_batch_norm(self)
         if any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
             self.to(memory_format=torch.channels_last)  # a third off a CPU step
 
     def new_head(self) -> nn.Module:
         """Return a freshly initialised classifier z -> logits."""
+        if self.make_head is not None:
+            return self.make_head(self.feature_dim, self.num_classes)
         head = nn.Linear(self.feature_dim, self.num_classes)
         return weight_norm(head) if self.normalised_head else head
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         z = self.bottleneck(self.backbone(x))
         return z, self.head(z)
+
+    def watch(self, names: Sequence[str]) -> None:
+        """Keep the outputs of these submodules in `watched` at every forward pass, and of no others.
+
+        Raises ValueError for a name that no submodule has.
+        """
+        for hook in self._hooks:
+            hook.remove()
+        modules = dict(self.named_modules())
+        if unknown := [name for name in names if name not in modules or not name]:
+            raise ValueError(f"the network has no layers {unknown}; it has {', '.join(filter(None, modules))}")
+        self._hooks = [modules[name].register_forward_hook(self._keep(name)) for name in names]
+        self.watched = {}
+
+    def _keep(self, name: str) -> Callable[..., None]:
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.watched[name] = output
+
+        return keep
 
     def parameter_groups(self) -> Iterator[ParameterGroup]:
         """Trainable parameters by learning rate."""

@@ -1,6 +1,5 @@
-"""Figures of one run: features, curves, accuracy of each class, confusions. Nothing here touches pyplot's state."""
+"""Figures of one run: features, accuracy of each class, confusions. Nothing here touches pyplot's state."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,7 +46,7 @@ def features_figure(
     t-SNE follows a PCA to 50 dimensions. Before and after have a projection each, so positions can't be compared
     between them. Rows that aren't finite are left out and counted.
     """
-    figure = _figure(11.0, 9.5)
+    figure = new_figure(11.0, 9.5)
     panels = figure.subplots(2, 2, squeeze=False)
     colours = _class_colours(np.unique([*before.y_source, *before.y_target, *after.y_source, *after.y_target]).tolist())
     for row, stage, features in zip(panels, ("before training", "after training"), (before, after), strict=True):
@@ -60,7 +59,8 @@ def features_figure(
     figure.savefig(path, dpi=DPI)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty white figure of so many inches."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -127,73 +127,6 @@ def _feature_legends(figure: "Figure", colours: Mapping[int, str], domains: tupl
     figure.legend(handles=squares, title="class", loc="outside right center", ncols=columns, frameon=False)
 
 
-class _Curve(NamedTuple):
-    steps: Floats
-    values: Floats
-    lost: int  # values that weren't finite
-
-
-def curves_figure(metrics_csv: Path, path: Path) -> None:
-    """The curves of a CSVLogger file over batches: losses, weights and reversals, accuracies, validators.
-
-    Each validator is scaled to [0, 1] by its own minimum and maximum, which stand in the legend. Panels without a
-    column are left out. Values that aren't finite are left out and counted in the legend. Raises ValueError on a
-    file without the column `step`.
-    """
-    curves = _read_curves(metrics_csv)
-    others = ("train/weight/", "train/reversal/", "train/lr")
-    losses = [key for key in curves if key.startswith("train/") and not key.startswith(others)]
-    panels: dict[str, list[str]] = {
-        "loss": sorted(losses, key=lambda key: (not key.startswith("train/loss"), key)),
-        "weight λ, reversal": [key for key in curves if key.startswith(others[:2])],
-        "accuracy": [key for key in ("val/source_acc", "oracle/target_acc") if key in curves],
-        "validator, scaled to [0, 1]": [key for key in curves if key.startswith("val/validator/")],
-    }
-    shown = {label: keys for label, keys in panels.items() if keys} or {"nothing was logged": []}
-    figure = _figure(10.5, 0.8 + 2.3 * len(shown))
-    axes_of = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (label, keys) in zip(axes_of, shown.items(), strict=True):
-        for k, key in enumerate(keys):
-            _draw_curve(axes, key, curves[key], TEN[k % len(TEN)])
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if keys:
-            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
-    axes_of[-1].set_xlabel("step (batches)")
-    figure.align_ylabels()
-    figure.savefig(path, dpi=DPI)
-
-
-def _read_curves(file: Path) -> dict[str, _Curve]:
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    if rows and "step" not in rows[0]:
-        raise ValueError(f"{file} has no column 'step', only {sorted(rows[0])}: expected the metrics.csv of a run")
-    curves = {}
-    for key in rows[0] if rows else ():
-        table = np.array([(row["step"], row[key]) for row in rows if row[key]], dtype=np.float64).reshape(-1, 2)
-        finite = np.isfinite(table).all(axis=1)
-        if len(table):
-            curves[key] = _Curve(table[finite, 0], table[finite, 1], int((~finite).sum()))
-    return curves
-
-
-def _draw_curve(axes: "Axes", key: str, curve: _Curve, colour: str) -> None:
-    steps, values, lost = curve
-    label = key.removeprefix("train/").removeprefix("val/")
-    if key.startswith("val/validator/") and len(values):
-        low, high = values.min(), values.max()
-        label = f"{label.removeprefix('validator/')}: {low:.3g} to {high:.3g}"
-        values = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
-    is_oracle = key.startswith("oracle/")
-    label = "oracle: target_acc (target labels;\nnot used for training)" if is_oracle else label
-    colour, dashes = "black" if key == "train/loss" else colour, "--" if is_oracle else "-"
-    marker = "o" if len(steps) <= 30 else ""
-    label = f"{label} ({lost} not finite)" if lost else label
-    axes.plot(steps, values, dashes, color=colour, linewidth=1.4, marker=marker, markersize=3.5, label=label)
-
-
 def per_class_figure(class_names: Sequence[str], accuracies: Mapping[str, Sequence[float]], path: Path) -> None:
     """Bars of the target test accuracy (a fraction) of each class, one colour for each of `accuracies`, and its mean.
 
@@ -202,7 +135,7 @@ def per_class_figure(class_names: Sequence[str], accuracies: Mapping[str, Sequen
     for name, values in accuracies.items():
         if len(values) != len(class_names):
             raise ValueError(f"{name!r} has {len(values)} accuracies, but there are {len(class_names)} class names")
-    figure = _figure(max(6.5, 2.5 + 0.36 * len(class_names)), 4.4)
+    figure = new_figure(max(6.5, 2.5 + 0.36 * len(class_names)), 4.4)
     axes = figure.subplots()
     width = 0.8 / max(len(accuracies), 1)
     for k, ((name, values), colour) in enumerate(zip(accuracies.items(), TEN, strict=False)):
@@ -236,7 +169,7 @@ def confusion_figure(matrix: ArrayLike, path: Path, class_names: Sequence[str] |
     c = len(counts)
     names = list(class_names) if class_names is not None else [str(k) for k in range(c)]
     side = min(max(5.0, 2.0 + 0.45 * c), 13.0)
-    figure = _figure(side + 0.8, side)
+    figure = new_figure(side + 0.8, side)
     axes = figure.subplots()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, label="% of the true class", fraction=0.046, pad=0.02)

@@ -1,20 +1,23 @@
-"""Alignment by a discrepancy."""
+"""Alignment by a discrepancy, of any layers."""
 
-from typing import Literal
+from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from da.discrepancies.base import Discrepancy
+from da.discrepancies.base import ConditionalDiscrepancy, Discrepancy, JointDiscrepancy
 from da.distributed import gather
 from da.terms.base import Term
 from da.types import Encoded, Step
 
-Layer = Literal["features", "logits", "probabilities"]
+OUTPUTS = ("features", "logits", "probabilities")
+"""What every network has; any other layer is named as inside the network: `backbone.layers.3`."""
 
 
-def layer_of(rows: Encoded, layer: Layer) -> Float[Tensor, "n k"]:
-    """Return the named layer's output for these rows."""
+def layer_of(rows: Encoded, layer: str) -> Float[Tensor, "n k"]:
+    """Return the named layer's output for these rows; a map over positions is averaged over them."""
     match layer:
         case "features":
             return rows.z
@@ -22,17 +25,60 @@ def layer_of(rows: Encoded, layer: Layer) -> Float[Tensor, "n k"]:
             return rows.logits
         case "probabilities":
             return rows.logits.softmax(dim=1)
-    raise ValueError(f"layer must be features, logits or probabilities, got {layer!r}")
+    output = rows.layers[layer]
+    return output.flatten(2).mean(dim=2) if output.ndim > 2 else output
+
+
+def inner_layers(layers: Sequence[str]) -> tuple[str, ...]:
+    """Return those layers that the network must be asked to keep. ValueError for none, or one named twice."""
+    if not layers or len(set(layers)) < len(layers):
+        raise ValueError(f"layers must be one or more different names, got {list(layers)}")
+    return tuple(layer for layer in layers if layer not in OUTPUTS)
 
 
 class Align(Term):
-    """D(F_s, F_t), computed on the batch of all processes together."""
+    """sum over the layers of D(F_s, F_t), computed on the batch of all processes together.
 
-    def __init__(self, discrepancy: Discrepancy, layer: Layer = "features") -> None:
+    Several layers make it DAN's sum (Long et al. 2015, eq. 4).
+    """
+
+    def __init__(self, discrepancy: Discrepancy, layer: str | Sequence[str] = "features") -> None:
         super().__init__()
         self.discrepancy = discrepancy
-        self.layer: Layer = layer
+        self.aligned = (layer,) if isinstance(layer, str) else tuple(layer)
+        self.layers = inner_layers(self.aligned)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        z_s, z_t = layer_of(step.source, self.layer), layer_of(step.target, self.layer)
-        return self.discrepancy(gather(z_s), gather(z_t))
+        pairs = [(layer_of(step.source, layer), layer_of(step.target, layer)) for layer in self.aligned]
+        return torch.stack([self.discrepancy(gather(z_s), gather(z_t)) for z_s, z_t in pairs]).sum()
+
+
+class JointAlign(Term):
+    """D of the joint distributions of several layers (JAN, Long et al. 2017)."""
+
+    def __init__(self, discrepancy: JointDiscrepancy, layers: Sequence[str] = ("features", "probabilities")) -> None:
+        super().__init__()
+        self.discrepancy = discrepancy
+        self.aligned = tuple(layers)
+        self.layers = inner_layers(layers)
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        sides = [[gather(layer_of(rows, layer)) for layer in self.aligned] for rows in (step.source, step.target)]
+        return self.discrepancy(*sides)
+
+
+class ClassAlign(Term):
+    """D class by class: the source's labels, and the target's predictions in place of labels."""
+
+    def __init__(self, discrepancy: ConditionalDiscrepancy, layer: str = "features") -> None:
+        super().__init__()
+        self.discrepancy = discrepancy
+        self.layer = layer
+        self.layers = inner_layers((layer,))
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        source, target = step.source, step.target
+        p_s = F.one_hot(source.y, source.logits.shape[1]).to(source.z.dtype)
+        p_t = target.logits.softmax(dim=1)
+        z_s, z_t = layer_of(source, self.layer), layer_of(target, self.layer)
+        return self.discrepancy(gather(z_s), gather(p_s), gather(z_t), gather(p_t))

@@ -2,8 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -18,11 +19,43 @@ class Term(nn.Module, ABC):
 
     streams: frozenset[str] = frozenset({"source", "target"})
     """Streams this term reads; the data module opens the union over the terms."""
+    constant_streams: frozenset[str] = frozenset()
+    """Those of the streams that are held constant in backward, such as the view that makes pseudo-labels."""
+    order_invariant: bool = True
+    """The rows may change places; not so for a term that pairs each row with one drawn at random."""
+    layers: tuple[str, ...] = ()
+    """Layers this term reads beside the features and the logits, by their names inside the network."""
     reversal: Schedule | None = None
     """Strength of the gradient reversal inside an adversarial term, by training progress."""
+    acts_on_features: bool = True
+    """Whether its gradient should reach the features; a penalty on the parameters alone says False."""
+    may_be_idle: bool = False
+    """Whether its gradient may be 0 for long, as that of confident rows while there are none."""
+    measures: Mapping[str, Tensor] = MappingProxyType({})
+    """What the last call saw beside the loss, such as a discriminator's accuracy: logged as train/<term>/<name>."""
+
+    def prepare(self, net: Any) -> None:
+        """Take what must be kept of the network as it starts. Called once, before the optimizer is made."""
 
     @abstractmethod
     def forward(self, step: Step) -> Float[Tensor, ""]: ...
+
+
+class AdaptiveWeight(nn.Module, ABC):
+    """A weight lambda that follows the training, where a schedule follows the clock alone.
+
+    It reads losses and gradients, never a target label. What it remembers is saved in the checkpoint.
+    """
+
+    @abstractmethod
+    def forward(
+        self, name: str, parts: Mapping[str, Tensor], step: Step, layers: Sequence[str] = ()
+    ) -> Float[Tensor, ""]:
+        """Return the weight of term `name`, given the values of all terms and the layers that this one names."""
+
+    def cost(self) -> Tensor | float:
+        """What is added to the loss so that the weight can be learned."""
+        return 0.0
 
 
 def full_precision(step: Step) -> torch.autocast:
@@ -35,25 +68,30 @@ class Losses(NamedTuple):
 
     total: Tensor
     parts: Mapping[str, Tensor]  # the terms, unweighted
-    weights: Mapping[str, float]  # what each was multiplied by
+    weights: Mapping[str, float | Tensor]  # what each was multiplied by
     reversals: Mapping[str, float] = {}  # strength of the gradient reversal inside a term: not a weight
+    measures: Mapping[str, Tensor] = {}  # "<term>/<name>": what else the terms saw
 
     def check_finite(self) -> None:
         """Raise FloatingPointError naming the terms that are NaN or inf."""
         if torch.isfinite(self.total):
             return
         values = {name: value.item() for name, value in self.parts.items()}
+        weights = {name: float(self.weights.get(name, 1.0)) for name in values}
         bad = [
-            f"{name!r} is {value:g}, with weight {self.weights.get(name, 1.0):g}"
+            f"{name!r} is {value:g}, with weight {weights[name]:g}"
             for name, value in values.items()
-            if not math.isfinite(value * self.weights.get(name, 1.0)) or abs(value * self.weights.get(name, 1.0)) > 1e38
+            if not math.isfinite(value * weights[name]) or abs(value * weights[name]) > 1e38
         ]
         raise FloatingPointError(f"the loss is not finite: term {', '.join(bad) or values}")
 
 
+Weight = Schedule | AdaptiveWeight
+
+
 def complete_weights(
-    weights: Mapping[str, Schedule] | None, terms: Mapping[str, object] | tuple[str, ...]
-) -> dict[str, Schedule]:
+    weights: Mapping[str, Weight] | None, terms: Mapping[str, object] | tuple[str, ...]
+) -> dict[str, Weight]:
     """Return a schedule for every term, 1 where none is given. ValueError for a weight without a term."""
     weights = dict(weights or {})
     if unknown := weights.keys() - set(terms):
@@ -62,24 +100,47 @@ def complete_weights(
 
 
 class Objective(nn.Module):
-    """L = sum_k lambda_k(p) * term_k(step): a sum, never a mean, so a new term does not re-weight the others.
+    """L = sum_k lambda_k * term_k(step): a sum, never a mean, so a new term does not re-weight the others.
 
-    The terms are computed in full precision even where the network runs under autocast.
+    lambda_k is a schedule of the progress, or an `AdaptiveWeight`. The terms are computed in full precision
+    even where the network runs under autocast.
     """
 
-    def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, Schedule] | None = None) -> None:
+    def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, Weight] | None = None) -> None:
         super().__init__()
         if not terms:
             raise ValueError("an objective needs at least one term, got none")
         self.weights = complete_weights(weights, terms)
+        self.adaptive = nn.ModuleDict({n: w for n, w in self.weights.items() if isinstance(w, AdaptiveWeight)})
         self.terms = nn.ModuleDict(terms)
         self.reversals: dict[str, Schedule] = {n: t.reversal for n, t in terms.items() if t.reversal is not None}
         self.streams = frozenset[str]().union(*(term.streams for term in terms.values()))
+        self.layers = tuple(dict.fromkeys(layer for term in terms.values() for layer in term.layers))
+
+    def prepare(self, net: Any) -> None:
+        """Show the network to the terms, as it is before training."""
+        for term in self.named_terms().values():
+            term.prepare(net)
+
+    def named_terms(self) -> dict[str, Term]:
+        """Return the terms by their names."""
+        return cast(dict[str, Term], dict(self.terms.items()))
 
     def forward(self, step: Step) -> Losses:
         with full_precision(step):
             parts = {name: term(step) for name, term in self.terms.items()}
-        weights = {name: weight(step.progress) for name, weight in self.weights.items()}
+            weights = {name: self._weight(name, parts, step) for name in parts}
         reversals = {name: reversal(step.progress) for name, reversal in self.reversals.items()}
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-        return Losses(total, parts, weights, reversals)
+        for weight in self.weights.values():
+            total = total + weight.cost() if isinstance(weight, AdaptiveWeight) else total
+        measures = {f"{n}/{key}": x for n, term in self.named_terms().items() for key, x in term.measures.items()}
+        used = {name: w.detach() if isinstance(w, Tensor) else w for name, w in weights.items()}
+        return Losses(total, parts, used, reversals, measures)
+
+    def _weight(self, name: str, parts: Mapping[str, Tensor], step: Step) -> float | Tensor:
+        weight = self.weights[name]
+        if isinstance(weight, AdaptiveWeight):
+            adapted: Tensor = weight(name, parts, step, self.named_terms()[name].layers)
+            return adapted
+        return weight(step.progress)

@@ -1,4 +1,4 @@
-"""Batch nuclear-norm maximisation."""
+"""Batch nuclear-norm maximisation, exact and fast."""
 
 import torch
 from jaxtyping import Float
@@ -21,3 +21,19 @@ class Bnm(Term):
     def forward(self, step: Step) -> Float[Tensor, ""]:
         p = gather(step.target.logits.softmax(dim=1))
         return -torch.linalg.matrix_norm(p, ord="nuc") / len(p)
+
+
+class Fbnm(Term):
+    """-(sum of the min(n, c) largest column norms of P) / n: `Bnm` without a singular value decomposition.
+
+    FBNM (Cui et al. 2021), the L_{1,2} norm in place of the nuclear norm: O(nc) instead of O(nc min(n, c)). The two are
+    equal where the columns of P are orthogonal, as for certain predictions. Divided by n as `Bnm` is; the authors'
+    code divides by min(n, c). P is that of all processes together; nothing is held constant in backward.
+    """
+
+    streams = frozenset({"target"})
+
+    def forward(self, step: Step) -> Float[Tensor, ""]:
+        p = gather(step.target.logits.softmax(dim=1))
+        norms = torch.linalg.vector_norm(p, dim=0)
+        return -norms.topk(min(p.shape)).values.sum() / len(p)

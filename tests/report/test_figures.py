@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from da.report.figures import Features, confusion_figure, curves_figure, features_figure, per_class_figure
+from da.report.curves import curves_figure
+from da.report.figures import Features, confusion_figure, features_figure, per_class_figure
 
 
 @pytest.fixture

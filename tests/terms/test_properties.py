@@ -1,51 +1,59 @@
-"""What every term of every method must satisfy: each is found in conf/method."""
+"""What every term must satisfy: each is found in conf/term and conf/method."""
 
 import copy
 import pickle
 
 import pytest
 import torch
-from conftest import TOY, config, make_step, options
-from omegaconf import OmegaConf
+from conftest import make_step
+from found import make_term, term_nodes
+from processes import on_processes
 from torch.testing import assert_close
 
-from da.build import build
-from da.terms.base import Term
+from da.terms.base import Objective, Term
+from da.types import Encoded, Step
+
+NODES = term_nodes()
 
 
-def discover():
-    """Every term of every method, under the discrepancy it comes with and, for `align`, under all of them."""
-    found = {}
-    for method in options("method"):
-        variants = [f"discrepancy={name}" for name in options("discrepancy")] if method == "align" else [None]
-        for variant in variants:
-            cfg = config(*TOY, f"method={method}", *([variant] if variant else []))
-            OmegaConf.resolve(cfg)
-            for name, node in cfg.method.get("terms", {}).items():
-                found.setdefault(f"{name}-{variant or method}", node)
-    return found
-
-
-TERMS = discover()
-
-
-@pytest.fixture(params=sorted(TERMS))
-def term(request) -> Term:
+def make(name, step=None) -> Term:
     torch.manual_seed(0)
-    node = copy.deepcopy(TERMS[request.param])
-    for key, value in (("feature_dim", 5), ("num_classes", 3), ("dropout", 0.0)):
-        if key in node:
-            node[key] = value
-    return build(node, request.param).double()
+    step = step or make_step()
+    return make_term(copy.deepcopy(NODES[name]), step.net).to(step.source.z.dtype)
 
 
-def requiring_grad(step):
-    return step._replace(
-        streams={
-            name: rows._replace(z=rows.z.requires_grad_(), logits=rows.logits.requires_grad_())
-            for name, rows in step.streams.items()
-        }
-    )
+@pytest.fixture(params=sorted(NODES))
+def term(request) -> Term:
+    return make(request.param)
+
+
+def leaves(step: Step) -> dict[str, list[torch.Tensor]]:
+    """What a term may send a gradient to, by stream."""
+    return {
+        name: [rows.z, rows.logits, *rows.layers.values(), step.batch[name].x] for name, rows in step.streams.items()
+    }
+
+
+def requiring_grad(step: Step) -> Step:
+    for tensors in leaves(step).values():
+        for tensor in tensors:
+            tensor.requires_grad_()
+    return step
+
+
+def mapped(step: Step, function) -> Step:
+    """The step with `function` applied to every row-wise tensor."""
+
+    def rows(r: Encoded) -> Encoded:
+        return Encoded(*(function(c) for c in r[:5]), {name: function(y) for name, y in r.layers.items()})
+
+    streams = {name: rows(r) for name, r in step.streams.items()}
+    batch = {name: type(s)(*(function(c) for c in s)) for name, s in step.batch.items()}
+    return step._replace(streams=streams, batch=batch)
+
+
+def gradients(step: Step) -> list[torch.Tensor]:
+    return [x.grad for tensors in leaves(step).values() for x in tensors if x.grad is not None]
 
 
 def test_is_a_finite_scalar_for_unequal_n_and_m(term):
@@ -56,42 +64,112 @@ def test_is_a_finite_scalar_for_unequal_n_and_m(term):
 
 def test_gradient_reaches_exactly_the_streams_it_names(term):
     step = requiring_grad(make_step())
+    term.prepare(step.net)
     term(step).backward()
     reached = {
         name
-        for name, rows in step.streams.items()
-        if any(x.grad is not None and x.grad.abs().sum() > 0 for x in (rows.z, rows.logits))
+        for name, tensors in leaves(step).items()
+        if any(x.grad is not None and x.grad.abs().sum() > 0 for x in tensors)
     }
-    assert reached == set(term.streams)
+    if term.acts_on_features:
+        assert reached <= set(term.streams)
+        assert reached >= set(term.streams) - set(term.constant_streams)
+    else:
+        assert not reached
 
 
 def test_gives_the_same_when_rows_change_places(term):
     step = make_step()
-    shuffled = {name: type(rows)(*(column.flip(0) for column in rows)) for name, rows in step.streams.items()}
-    assert_close(term(step._replace(streams=shuffled)), term(step))
+    if getattr(getattr(term, "discrepancy", None), "order_invariant", term.order_invariant):
+        again = copy.deepcopy(term)
+        assert_close(again(mapped(step, lambda x: x.flip(0))), term(step))
 
 
 def test_never_reads_a_hidden_label(term):
     step = make_step()
-    lied_to = step.target._replace(y=torch.zeros_like(step.target.y))
-    assert_close(term(step._replace(streams={**step.streams, "target": lied_to})), term(step), rtol=0, atol=0)
+    again = copy.deepcopy(term)
+    lied_to = {
+        name: rows._replace(y=torch.zeros_like(rows.y)) if (rows.y < 0).all() else rows
+        for name, rows in step.streams.items()
+    }
+    batch = {name: samples._replace(y=lied_to[name].y) for name, samples in step.batch.items()}
+    assert_close(again(step._replace(streams=lied_to, batch=batch)), term(step), rtol=0, atol=0)
 
 
 def test_survives_pickling_and_state_dict(term):
     step = make_step()
+    term(step)  # so that there is something to remember
     again = pickle.loads(pickle.dumps(term))
     again.load_state_dict(term.state_dict())
     assert_close(again(step), term(step), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e4])
-def test_stays_finite_at_tiny_and_huge_scales(term, scale):
+def test_stays_finite_at_tiny_and_huge_scales(request, term, scale):
     step = make_step(dtype=torch.float32)
-    term.float()
-    scaled = {n: r._replace(z=r.z * scale, logits=r.logits * scale) for n, r in step.streams.items()}
-    step = requiring_grad(step._replace(streams=scaled))
+    term = make(request.node.callspec.params["term"], step)
+    step = requiring_grad(mapped(step, lambda x: x * scale if x.is_floating_point() else x))
     value = term(step)
     value.backward()
     assert value.isfinite()
-    gradients = [x.grad for rows in step.streams.values() for x in (rows.z, rows.logits) if x.grad is not None]
-    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert all(gradient.isfinite().all() for gradient in gradients(step))
+
+
+def test_stays_finite_when_all_rows_are_equal(request, term):
+    step = make_step(dtype=torch.float32)
+    term = make(request.node.callspec.params["term"], step)
+    step = requiring_grad(mapped(step, lambda x: torch.ones_like(x) if x.is_floating_point() else x))
+    value = term(step)
+    value.backward()
+    assert value.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients(step))
+
+
+def test_two_rows_a_domain_and_a_missing_class_will_do(request, term):
+    step = make_step(n=2, m=2, dtype=torch.float32)  # three classes, so one is in no row
+    term = make(request.node.callspec.params["term"], step)
+    step = requiring_grad(step)
+    value = term(step)
+    value.backward()
+    assert value.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients(step))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_equals_full_precision_on_the_same_numbers(request, term, dtype):
+    step = mapped(make_step(dtype=torch.float32), lambda x: x.to(dtype).float() if x.is_floating_point() else x)
+    name = request.node.callspec.params["term"]
+    expected = Objective({"term": make(name, step)})(step).total
+    with torch.autocast("cpu", dtype):
+        losses = Objective({"term": make(name, step)})(step)
+    assert losses.total.dtype == torch.float32
+    assert_close(losses.total, expected)
+
+
+def compiled(rank, world):
+    """Values and gradients as they are, and compiled, in a process where nothing checks the shapes."""
+    found = {}
+    for name in NODES:
+        results = []
+        for backend in (None, "aot_eager"):
+            step = requiring_grad(make_step())
+            term = make(name, step)
+            function = torch.compile(term, backend=backend) if backend else term
+            value = function(step)
+            if value.requires_grad:
+                value.backward()
+            results.append([value.detach(), *gradients(step)])
+        found[name] = results
+        torch.compiler.reset()
+    return found
+
+
+@pytest.fixture(scope="module")
+def results():
+    return on_processes(1, compiled)[0]
+
+
+@pytest.mark.parametrize("name", sorted(NODES))
+def test_can_be_compiled(results, name):
+    eager, traced = results[name]
+    assert_close(traced, eager)

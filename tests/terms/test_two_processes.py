@@ -1,106 +1,113 @@
-"""Two processes (gloo) equal one on the concatenated batch, in value and gradient: every term, found in conf/."""
+"""Two processes (gloo) and four equal one on the concatenated batch, in value and gradient: every term in conf/."""
 
 import pytest
 import torch
-from conftest import config, normal, options
-from omegaconf import OmegaConf
+from conftest import Net, normal
+from found import make_term, term_nodes
 from processes import on_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 import da.distributed
-from da.build import build
 from da.models.batch_norm import SharedBatchNorm
-from da.types import Encoded, Step
+from da.terms.base import Objective
+from da.terms.weights import Constraint, GradientBalance, Uncertainty
+from da.types import HIDDEN, Encoded, Samples, Step
 
 pytestmark = pytest.mark.ddp
-SIZES = {"source": 16, "target": 8, "labeled": 4, "oracle": 8}
+SIZES = {"source": 16, "target": 8, "target_strong": 8, "labeled": 4, "oracle": 8}
 BROKEN = "without gather"
-
-
-def nodes():
-    found = {}
-    for method in options("method"):
-        for discrepancy in options("discrepancy") if method == "align" else [None]:
-            overrides = [f"discrepancy={discrepancy}"] if discrepancy else []
-            cfg = config("data=toy", "net=mlp", f"method={method}", *overrides)
-            OmegaConf.resolve(cfg)
-            for name, node in cfg.method.get("terms", {}).items():
-                for key, value in (("feature_dim", 6), ("num_classes", 3), ("dropout", 0.0)):
-                    if key in node:
-                        node[key] = value
-                found.setdefault(f"{name}-{discrepancy or method}", OmegaConf.to_container(node))
-    found["entropy"] = {"_target_": "da.terms.entropy.Entropy"}
-    found["diversity"] = {"_target_": "da.terms.entropy.Diversity"}
-    return found
-
-
-NODES = nodes()
+NODES = term_nodes()
+WEIGHTS = {
+    "gradient balance": lambda: GradientBalance(0.5),
+    "uncertainty": lambda: Uncertainty(0.5),
+    "constraint": lambda: Constraint(0.01, initial=0.5),
+}
 
 
 class Model(nn.Module):
-    """A network and one term: what Lightning wraps in DistributedDataParallel."""
+    """A network and one term, or a sum: what Lightning wraps in DistributedDataParallel."""
 
-    def __init__(self, node: dict) -> None:
+    def __init__(self, node: dict, weight: str | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.body, self.head = nn.Sequential(nn.Linear(5, 6), nn.Tanh()), nn.Linear(6, 3)
-        self.term = build(OmegaConf.create(node), "term")
+        self.net = Net(torch.float64)
+        self.term = make_term(node, self.net)
+        if weight is not None:
+            task = make_term({"_target_": "da.terms.supervised.CrossEntropy"}, self.net)
+            self.term = Objective({"task": task, "term": self.term}, {"term": WEIGHTS[weight]()})
+        self.double()
+        self.net.watch(self.term.layers)
+        with torch.no_grad():  # a network that trained a little: what compares it with its start is not 0
+            for parameter in self.net.parameters():
+                parameter += 0.1 * parameter.roll(1, 0)
 
-    def forward(self, xs: dict, ys: dict) -> torch.Tensor:
+    def forward(self, batch: dict) -> torch.Tensor:
         streams = {}
-        for name, x in xs.items():
-            z, rows = self.body(x), torch.arange(len(x))
-            streams[name] = Encoded(z, self.head(z), ys[name], rows, rows)
-        return self.term(Step(streams, 0.5))
+        for name, rows in batch.items():
+            z, logits = self.net(rows.x)
+            streams[name] = Encoded(z, logits, rows.y, rows.domain, rows.index, dict(self.net.watched))
+        value = self.term(Step(streams, 0.5, batch, self.net))
+        return value.total if isinstance(self.term, Objective) else value
 
 
 def batch(rank=0, world=1):
     """The same global batch, of which every rank takes its contiguous share."""
-    xs = {name: normal(n, 5, seed=i, dtype=torch.float32) + i for i, (name, n) in enumerate(SIZES.items())}
-    ys = {name: torch.arange(n) % 3 for name, n in SIZES.items()}
-    return ({n: x.chunk(world)[rank] for n, x in xs.items()}, {n: y.chunk(world)[rank] for n, y in ys.items()})
+    found = {}
+    for i, (name, n) in enumerate(SIZES.items()):
+        x, rows = normal(n, 4, seed=i) + i, torch.arange(n)
+        y = torch.full_like(rows, HIDDEN) if name.startswith("target") else rows % 3
+        found[name] = Samples(*(column.chunk(world)[rank] for column in (x, y, rows % 2, rows)))
+    return found
 
 
 def evaluate(model, rank=0, world=1):
-    value = model(*batch(rank, world))
-    value.backward()
+    """Value and gradients of the second of two calls: what a term remembers of the first must agree too."""
+    for _ in range(2):
+        model.zero_grad()
+        value = model(batch(rank, world))
+        value.backward()
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     gradients = {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in inner.named_parameters()}
     return da.distributed.mean_over_ranks(value.detach()), gradients
 
 
+def parallel(*arguments):
+    return DistributedDataParallel(Model(*arguments), find_unused_parameters=True)
+
+
 def worker(rank, world, cases):
-    results = {
-        name: evaluate(DistributedDataParallel(Model(node), find_unused_parameters=True), rank, world)
-        for name, node in cases.items()
-    }
+    results = {name: evaluate(parallel(node), rank, world) for name, node in cases.items()}
+    results |= {weight: evaluate(parallel(cases["align-mmd"], weight), rank, world) for weight in WEIGHTS}
     import da.terms.align
 
     da.terms.align.gather = lambda x: x
-    model = DistributedDataParallel(Model(cases["align-mmd"]), find_unused_parameters=True)
-    results[BROKEN] = evaluate(model, rank, world)
+    results[BROKEN] = evaluate(parallel(cases["align-mmd"]), rank, world)
     return results
 
 
-@pytest.fixture(scope="module")
-def two():
-    return on_processes(2, worker, NODES)
+@pytest.fixture(scope="module", params=[2, 4], ids=["two", "four"])
+def together(request):
+    return on_processes(request.param, worker, NODES)
 
 
-@pytest.mark.parametrize("name", sorted(NODES))
-def test_value_and_gradient_equal_those_of_one_process(two, name):
-    value, gradients = evaluate(Model(NODES[name]))
-    assert max(float(g.abs().max()) for g in gradients.values()) > 1e-5
-    for value_2, gradients_2 in (results[name] for results in two):
-        assert_close(value_2, value, atol=1e-6, rtol=1e-6)
-        assert_close(gradients_2, gradients, atol=1e-6, rtol=1e-5)
+def alone(name):
+    return evaluate(Model(NODES["align-mmd"], name) if name in WEIGHTS else Model(NODES[name]))
 
 
-def test_the_comparison_fails_when_the_gather_is_removed(two):
-    _, gradients = evaluate(Model(NODES["align-mmd"]))
-    gap = max(float((two[0][BROKEN][1][n] - g).abs().max()) for n, g in gradients.items())
+@pytest.mark.parametrize("name", sorted([*NODES, *WEIGHTS]))
+def test_value_and_gradient_equal_those_of_one_process(together, name):
+    value, gradients = alone(name)
+    assert max(float(g.abs().max()) for g in gradients.values()) > 1e-6
+    for value_n, gradients_n in (results[name] for results in together):
+        assert_close(value_n, value, atol=1e-9, rtol=1e-7)
+        assert_close(gradients_n, gradients, atol=1e-9, rtol=1e-7)
+
+
+def test_the_comparison_fails_when_the_gather_is_removed(together):
+    _, gradients = alone("align-mmd")
+    gap = max(float((together[0][BROKEN][1][n] - g).abs().max()) for n, g in gradients.items())
     assert gap > 1e-3
 
 

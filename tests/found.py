@@ -1,0 +1,47 @@
+"""Every term in conf/, as a node to build, for the tests that hold all of them to the same rules."""
+
+from typing import Any
+
+from conftest import config, options
+from omegaconf import DictConfig, OmegaConf
+
+from da.build import build
+from da.terms.base import Term
+
+SIZES = {"feature_dim": 5, "num_classes": 3, "dropout": 0.0}
+"""What the small network of the tests has; dropout would make two calls differ."""
+
+
+def term_nodes() -> dict[str, dict[str, Any]]:
+    """Each term of conf/term by its file's name (`align` under every discrepancy), and those that only a method has."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in options("term"):
+        for choice in [f"discrepancy={d}" for d in options("discrepancy")] if name == "align" else [None]:
+            cfg = config("data=toy", "net=mlp", "method=source_only", f"term={name}", *([choice] if choice else []))
+            for key, node in _terms(cfg).items():
+                if key != "task":
+                    found[f"{name}-{choice.partition('=')[2]}" if choice else name] = node
+    for method in options("method"):
+        for key, node in _terms(config("data=toy", "net=mlp", f"method={method}")).items():
+            if node not in found.values():
+                found[f"{method}-{key}"] = node
+    return found
+
+
+def _terms(cfg: DictConfig) -> dict[str, dict[str, Any]]:
+    OmegaConf.resolve(cfg)
+    terms = OmegaConf.to_container(cfg.method).get("terms", {})
+    return {name: _resized(node) for name, node in terms.items()}
+
+
+def _resized(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    return {key: SIZES.get(key, _resized(value)) for key, value in node.items()}
+
+
+def make_term(node: dict[str, Any], net: Any) -> Term:
+    """Build a term as a method would: with the network shown to it before the first step."""
+    term: Term = build(OmegaConf.create(node), "term")
+    term.prepare(net)
+    return term

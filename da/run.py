@@ -24,7 +24,7 @@ from da.data.base import LABEL_STREAMS, DomainData
 from da.data.rows import Draw
 from da.methods.base import Method
 from da.models.network import Network
-from da.models.state import check_fits, load_checkpoint
+from da.models.state import check_fits, load_checkpoint, load_network
 from da.record import RunRecord
 from da.settings import check_settings
 
@@ -71,10 +71,10 @@ def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
     _check_net_reads_data(cfg, net, data)
     if cfg.init_from is not None:
-        _load_network(net, cfg.init_from)
+        load_network(net, cfg.init_from)
     if cfg.pretrain is not None and cfg.init_from is None and cfg.resume is None:
         source_stage = fit(cfg, "pretrain", net, data, folder / "pretrain", "source_acc")
-        _load_network(net, source_stage.selected)
+        load_network(net, source_stage.selected)
     pretrained_streams = data.streams
     figures = _figures(cfg, data)
     if figures:
@@ -195,13 +195,6 @@ def _check_net_reads_data(cfg: DictConfig, net: Network, data: DomainData) -> No
         ) from error
 
 
-def _load_network(net: Network, path: str | Path) -> None:
-    state = load_checkpoint(path)["state_dict"]
-    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-    check_fits(weights, net.state_dict(), str(path), "the net of this run")
-    net.load_state_dict(weights)
-
-
 def _extra_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
     if not cfg.logger:
         return []
@@ -229,6 +222,7 @@ def _quiet() -> None:
     for message in (
         ".*treespec, LeafSpec.* is deprecated.*",
         ".*does not have many workers.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",  # a frozen copy of the network
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Experiment logs directory .* exists and is not empty.*",
         ".*find_unused_parameters=True was specified.*",

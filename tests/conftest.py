@@ -10,6 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
+from da.models.heads import BridgedHead
 from da.models.mlp import Mlp
 from da.models.network import Network
 from da.settings import register_resolvers, sum_name
@@ -46,7 +47,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
 def encoded(n: int, d: int = 5, c: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> Encoded:
     """A stream of n encoded rows, with every class among the labels."""
     rows = torch.arange(n)
-    return Encoded(normal(n, d, seed=seed, dtype=dtype), normal(n, c, seed=seed + 1, dtype=dtype), rows % c, rows, rows)
+    return Encoded(normal(n, d, seed=seed, dtype=dtype), normal(n, c, seed=seed + 1, dtype=dtype), rows % c, rows % 2, rows)
 
 
 class Net(Network):
@@ -55,7 +56,7 @@ class Net(Network):
     def __init__(self, dtype: torch.dtype = torch.float64) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            super().__init__(Mlp(4, [8, 5]), feature_dim=5, num_classes=3)
+            super().__init__(Mlp(4, [8, 5]), feature_dim=5, num_classes=3, head=BridgedHead)
         self.to(dtype)
 
 
@@ -72,7 +73,12 @@ def make_step(n: int = 12, m: int = 9, progress: float = 0.5, dtype: torch.dtype
     for name in ("target", "target_strong"):
         streams[name] = streams[name]._replace(y=torch.full_like(streams[name].y, HIDDEN))
     streams = {
-        name: rows._replace(layers={"backbone": normal(len(rows.y), 5, seed=90 + i, dtype=dtype)})
+        name: rows._replace(
+            layers={
+                layer: normal(len(rows.y), width, seed=seed + i, dtype=dtype)
+                for layer, width, seed in (("backbone", 5, 90), ("head.bridge", 3, 190))
+            }
+        )
         for i, (name, rows) in enumerate(streams.items())
     }
     batch = {

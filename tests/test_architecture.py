@@ -22,7 +22,7 @@ BELOW = {  # what a package may import of ours
     "settings": set(),
     "record": {"settings"},
     "report": {"record", "settings"},
-    "callbacks": {"types", "data", "models", "methods", "validators", "report"},
+    "callbacks": {"types", "data", "models", "terms", "methods", "validators", "report"},
     "build": set(),
     "cost": set(),
 }

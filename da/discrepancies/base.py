@@ -28,6 +28,8 @@ class Discrepancy(nn.Module, ABC):
     """D grows when one cloud is moved; a distance of covariances does not see it."""
     identifies: bool = True
     """Minimising D alone undoes a shift and a stretch; not so where D is blind or almost flat in one of them."""
+    exact_gradient: bool = True
+    """The gradient is that of the value; not so where something that depends on the clouds is held constant."""
     min_rows: int = 1
     """Fewest rows a cloud may have."""
 

@@ -125,6 +125,8 @@ class MaxSwd(Discrepancy):
     direction only. D(x, x) = 0.
     """
 
+    exact_gradient = False
+
     def __init__(self, num_steps: int = 20, step_size: float = 1.0) -> None:
         super().__init__()
         if num_steps < 0:

@@ -3,37 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from da.discrepancies.base import Draws
-from da.distributed import gather, shard
 from da.methods.base import AlternatingMethod, OptimizerFactory, Update
 from da.models.mlp import Mlp
 from da.models.network import Network
 from da.schedules import Schedule
 from da.terms.base import Losses, complete_weights
+from da.terms.critic import GradientPenalty
 from da.types import Step
-
-
-def interpolates(
-    z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], generator: torch.Generator
-) -> Float[Tensor, "k d"]:
-    """Return a uniformly drawn point between row i mod n of `z_s` and row i mod m of `z_t`, for i < max(n, m)."""
-    n, m = len(z_s), len(z_t)
-    rows = torch.arange(max(n, m), device=z_s.device)
-    # Drawn on the CPU: the numbers do not depend on the device.
-    mix = torch.rand(max(n, m), 1, generator=generator, dtype=torch.float64).to(z_s)
-    return torch.lerp(z_t[rows % m], z_s[rows % n], mix)
-
-
-def gradient_penalty(critic: nn.Module, points: Float[Tensor, "k d"]) -> Float[Tensor, ""]:
-    """Mean over the points of (|grad f|_2 - 1)^2, for the gradient of the critic f there; points held constant."""
-    points = points.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    return (torch.linalg.vector_norm(gradient, dim=1) - 1).square().mean()
 
 
 @final
@@ -72,7 +52,7 @@ class Wdgrl(AlternatingMethod):
                 f"gradient_penalty={gradient_penalty}"
             )
         self.critic = Mlp(net.feature_dim, [*hidden_dims, 1])
-        self.draws = Draws()
+        self.penalty = GradientPenalty()
         self.critic_steps, self.penalty_weight = critic_steps, gradient_penalty
         self.weight = complete_weights(weights, ("wasserstein",))["wasserstein"]
 
@@ -87,7 +67,8 @@ class Wdgrl(AlternatingMethod):
         ]
 
     def criticise(self, step: Step) -> Losses:
-        distance, penalty = self._distance(step), self._penalty(step)
+        distance = self._distance(step)
+        penalty = self.penalty(self.critic, step.source.z, step.target.z)
         parts = {"wasserstein_max": distance, "gradient_penalty": penalty}
         return Losses(self.penalty_weight * penalty - distance, parts, {"gradient_penalty": self.penalty_weight})
 
@@ -98,8 +79,3 @@ class Wdgrl(AlternatingMethod):
 
     def _distance(self, step: Step) -> Float[Tensor, ""]:
         return self.critic(step.source.z).mean() - self.critic(step.target.z).mean()
-
-    def _penalty(self, step: Step) -> Float[Tensor, ""]:
-        z_s, z_t = step.source.z.detach(), step.target.z.detach()
-        between = interpolates(gather(z_s), gather(z_t), self.draws.generator())
-        return gradient_penalty(self.critic, torch.cat([z_s, z_t, shard(between)]))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from da.models.state import check_fits, load_checkpoint
+from da.models.state import load_network
 
 
 class FrozenCopy(nn.Module):
@@ -53,10 +53,7 @@ class FrozenCopy(nn.Module):
 
         Raises FileNotFoundError, or ValueError for a file that is no checkpoint or holds another network.
         """
-        state = load_checkpoint(checkpoint)["state_dict"]
-        weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-        check_fits(weights, self.module.state_dict(), str(checkpoint), "the net of this run")
-        self.module.load_state_dict(weights)
+        load_network(self.module, checkpoint)
 
 
 def _copy_without_hooks(module: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """The shared feature extractor and its classifier."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -105,14 +106,11 @@ class Network(nn.Module):
         modules = dict(self.named_modules())
         if unknown := [name for name in names if name not in modules or not name]:
             raise ValueError(f"the network has no layers {unknown}; it has {', '.join(filter(None, modules))}")
-        self._hooks = [modules[name].register_forward_hook(self._keep(name)) for name in names]
+        self._hooks = [modules[name].register_forward_hook(partial(self._keep, name)) for name in names]
         self.watched = {}
 
-    def _keep(self, name: str) -> Callable[..., None]:
-        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            self.watched[name] = output
-
-        return keep
+    def _keep(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.watched[name] = output
 
     def parameter_groups(self) -> Iterator[ParameterGroup]:
         """Trainable parameters by learning rate."""

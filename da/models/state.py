@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -25,6 +25,14 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of a run: it has no 'state_dict'")
     return checkpoint
+
+
+def load_network(net: nn.Module, path: str | Path) -> None:
+    """Take the weights of the network of another run's checkpoint; ValueError if it is not one like `net`."""
+    state = load_checkpoint(path)["state_dict"]
+    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+    check_fits(weights, net.state_dict(), str(path), "the net of this run")
+    net.load_state_dict(weights)
 
 
 def check_fits(state: dict[str, Tensor], expected: dict[str, Tensor], where: str, what: str) -> None:

@@ -14,8 +14,9 @@ from torch.testing import assert_close
 import da.distributed
 from da.build import build
 from da.discrepancies.base import Draws
-from da.methods.wdgrl import Wdgrl, gradient_penalty, interpolates
+from da.methods.wdgrl import Wdgrl
 from da.models.mlp import Mlp
+from da.terms.critic import gradient_penalty, interpolates
 
 
 def method(**options):
@@ -123,7 +124,7 @@ def test_the_count_of_the_draws_is_saved():
     it.criticise(make_step())
     again = method()
     again.load_state_dict(it.state_dict())
-    assert again.draws.count == it.draws.count == 1
+    assert again.penalty.draws.count == it.penalty.draws.count == 1
 
 
 @pytest.mark.parametrize("options", [{"critic_steps": 0}, {"gradient_penalty": -1.0}])

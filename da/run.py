@@ -126,22 +126,13 @@ def fit(
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
     scores = Scores(data.num_classes, validators, selection_metric)
     checkpoints = folder / "checkpoints"
-    last = ModelCheckpoint(checkpoints, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    selected = ModelCheckpoint(
-        checkpoints,
-        filename="selected",
-        monitor=scores.monitor,
-        mode="max",
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
     trainer: pl.Trainer = build(
         cfg.trainer,
         "trainer",
         default_root_dir=folder,
-        callbacks=[scores, SeedEachBatch(cfg.seed), *monitors, make_progress(label), selected, last],
+        callbacks=[scores, SeedEachBatch(cfg.seed), *monitors, make_progress(label), *_savers(checkpoints, scores)],
         logger=[CSVLogger(folder, name="", version=""), *loggers],
         use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
         num_sanity_val_steps=0,
@@ -156,6 +147,20 @@ def fit(
         kept = f"; the last good checkpoint is {checkpoints / 'last.ckpt'}" if trainer.current_epoch else ""
         raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
     return Fitted(method, trainer, scores, checkpoints / "last.ckpt", checkpoints / "selected.ckpt")
+
+
+def _savers(folder: Path, scores: Scores) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """What writes selected.ckpt and last.ckpt; the second one last, so that it knows of the first."""
+    selected = ModelCheckpoint(
+        folder,
+        filename="selected",
+        monitor=scores.monitor,
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    return selected, last
 
 
 def _test(fitted: Fitted, data: DomainData) -> None:

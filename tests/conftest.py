@@ -47,7 +47,8 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
 def encoded(n: int, d: int = 5, c: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> Encoded:
     """A stream of n encoded rows, with every class among the labels."""
     rows = torch.arange(n)
-    return Encoded(normal(n, d, seed=seed, dtype=dtype), normal(n, c, seed=seed + 1, dtype=dtype), rows % c, rows % 2, rows)
+    z, logits = normal(n, d, seed=seed, dtype=dtype), normal(n, c, seed=seed + 1, dtype=dtype)
+    return Encoded(z, logits, rows % c, rows % 2, rows)
 
 
 class Net(Network):

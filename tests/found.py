@@ -9,7 +9,7 @@ from da.build import build
 from da.terms.base import Term
 
 SIZES = {"feature_dim": 5, "num_classes": 3, "dropout": 0.0, "threshold": 0.4}
-"""What the small network of the tests has; dropout would make two calls differ, and no row of it is sure of its class."""
+"""What the network of the tests has. Dropout would make two calls differ, and none of its rows is sure of its class."""
 
 
 def term_nodes() -> dict[str, dict[str, Any]]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The sweep behind results.csv: 12 methods, 2 tasks, 3 seeds, about an hour on two cores. DA_DATA_ROOT
+# The sweep behind results.csv: 12 methods, 2 tasks, 3 seeds, about two hours on two cores. DA_DATA_ROOT
 # names the folder of the data. Runs that are complete already are skipped, so it can be stopped and started again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,7 +1,7 @@
 """Collect runs into a csv, and make table.md: python benchmarks/digits/tables.py [RUNS [FILE]].
 
 With RUNS, the folder of a finished sweep, FILE (results.csv) is written anew. table.md is made of results.csv,
-published.csv and length.csv.
+published.csv and short.csv.
 """
 
 import csv
@@ -61,7 +61,7 @@ def table() -> str:
     for method in methods:
         cells = []
         for task in TASKS:
-            ours = [row for row in rows if row["method"] == method and f"{row['source']}-{row['target']}" == task]
+            ours = [row for row in rows if row["method"] == method and task_of(row) == task]
             cells += [percent([float(row["target_acc_last"]) for row in ours]), quoted(published, method, task)]
         seconds = [float(row["seconds"]) for row in rows if row["method"] == method]
         name = {"target_only": "target_only †", "finetune": "finetune †"}.get(method, method)
@@ -70,20 +70,23 @@ def table() -> str:
 
 
 def length_table() -> str:
-    """Markdown: the same methods after 1,200 steps and after those of length.csv, over the seeds that both have."""
-    short, long = read(HERE / "results.csv"), read(HERE / "length.csv")
-    lines = ["| method | task | 1,200 steps | 3,000 steps |", "|---|---|---:|---:|"]
-    keys = sorted(
-        {(row["method"], f"{row['source']}-{row['target']}") for row in long}, key=lambda k: (method_order(k[0]), k[1])
-    )
-    for method, task in keys:
-        cells = []
-        seeds = {row["seed"] for row in long if (row["method"], f"{row['source']}-{row['target']}") == (method, task)}
-        for rows in (short, long):
-            ours = [r for r in rows if r["method"] == method and f"{r['source']}-{r['target']}" == task]
-            cells.append(percent([float(row["target_acc_last"]) for row in ours if row["seed"] in seeds]))
-        lines.append(f"| {method} | {TASKS[task]} | {cells[0]} | {cells[1]} |")
+    """Markdown: every method after the steps of short.csv and after those of results.csv."""
+    both = {int(rows[0]["steps"]): rows for rows in (read(HERE / "short.csv"), read(HERE / "results.csv"))}
+    lines = ["| method | " + " | ".join(f"{name}, {steps:,} steps" for name in TASKS.values() for steps in both) + " |"]
+    lines.append("|---|" + "---:|" * len(TASKS) * len(both))
+    for method in sorted({row["method"] for rows in both.values() for row in rows}, key=method_order):
+        cells = [
+            percent([float(r["target_acc_last"]) for r in rows if (r["method"], task_of(r)) == (method, task)])
+            for task in TASKS
+            for rows in both.values()
+        ]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def task_of(row: dict[str, str]) -> str:
+    """The pair of domains, as in `TASKS`."""
+    return f"{row['source']}-{row['target']}"
 
 
 def percent(values: list[float]) -> str:

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from da.distributed import gather
 from da.terms.base import Term
-from da.terms.entropy import entropy
 from da.types import Step
 
 
@@ -19,9 +18,9 @@ def confusion_matrix(
     in backward, as in the authors' code. Only the rows `kept` count, all if none are named. A class with no
     probability in any of them has a row of zeros.
     """
-    logits = logits / temperature
-    p = logits.softmax(dim=1)
-    weights = 1 + torch.exp(-entropy(logits.detach()))
+    log_p = (logits / temperature).log_softmax(dim=1)
+    p = log_p.exp()
+    weights = 1 + torch.exp((p.detach() * log_p.detach()).sum(dim=1))
     if kept is not None:
         weights = weights * kept
     n = len(logits)

@@ -4,6 +4,7 @@ Imports neither torch nor Lightning: help and mistakes in the options come at on
 """
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -144,7 +145,9 @@ def _one_line(error: BaseException) -> str:
     lines = [
         line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "Set the env"))
     ]
-    return " ".join(lines) or type(error).__name__
+    text = " ".join(lines) or type(error).__name__
+    # A name that begins with an underscore is a base of other configs, and no choice.
+    return re.sub(r" _\w+(?= )", "", text) if "Available options in" in text else text
 
 
 def _fail(message: str) -> int:

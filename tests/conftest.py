@@ -1,6 +1,7 @@
 """Everything in conf/ is discovered, so a new yaml is a new test."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,8 +10,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
+from torch import nn
 
-from da.models.heads import BridgedHead
 from da.models.mlp import Mlp
 from da.models.network import Network
 from da.settings import register_resolvers, sum_name
@@ -54,10 +55,10 @@ def encoded(n: int, d: int = 5, c: int = 3, seed: int = 0, dtype: torch.dtype = 
 class Net(Network):
     """Four inputs, five features, three classes; nothing in it is random or depends on the batch."""
 
-    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float64, head: Callable[[int, int], nn.Module] | None = None) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            super().__init__(Mlp(4, [8, 5]), feature_dim=5, num_classes=3, head=BridgedHead)
+            super().__init__(Mlp(4, [8, 5]), feature_dim=5, num_classes=3, head=head)
         self.to(dtype)
 
 

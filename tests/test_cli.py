@@ -87,7 +87,7 @@ def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path, da_here):
     ("arguments", "message"),
     [
         (("seeed=1",), "Could not override 'seeed'"),
-        (("method=dan",), "Could not find 'method/dan' Available options in 'method': align bnm"),
+        (("method=dannn",), "Could not find 'method/dannn' Available options in 'method': afn_hard"),
         (("method.weights.algin.high=1",), "Could not override 'method.weights.algin.high'"),
         (("+method.weights.foo={_target_: da.schedules.Constant}",), "weights name ['foo'], but the terms are"),
         (("net.num_classes=3",), "net.num_classes=3, but data.num_classes=2: set them equal"),

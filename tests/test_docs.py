@@ -22,7 +22,7 @@ from da.types import Step
 ROOT = CONF.parent
 DOCS = ROOT / "docs"
 PAGES = sorted((DOCS / "pages").rglob("*.md"))
-MEASURED = {"train/loss/<update>"}  # of methods with several updates; the run below has one
+MEASURED = {"train/loss/<update>", "alignment/<term>/norm"}  # of methods with several updates; the run below has one
 GROUPS = ("data", "net", "method", "optimizer", "lr_schedule", "trainer", "validators", "logger", "pretrain")
 
 
@@ -147,7 +147,7 @@ def test_the_examples_build_and_compute(extended, tmp_path, clouds):
 def finished(tmp_path_factory):
     """The folder of one run."""
     folder = tmp_path_factory.mktemp("run")
-    run(config(*TOY, "method=dann", run_dir=folder))
+    run(config(*TOY, "method=dann", "monitor.every=1", run_dir=folder))
     return folder
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+import time
 
 import pytest
 from conftest import TOY, config
@@ -30,6 +31,16 @@ def records(content, block=32768):
             yield record
 
 
+def complete(file, seconds=60):
+    """The records once the last one is there: a process of W&B's own writes them, on a busy machine after `finish`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = list(records(file.read_bytes()))
+        if any(r.WhichOneof("record_type") == "exit" for r in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
 def key(item):
     return item.key or "/".join(item.nested_key)
 
@@ -40,7 +51,7 @@ def test_an_offline_run_holds_the_metrics_the_config_and_the_figures(tmp_path, m
     run(cfg)
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     logged, settings, exits = {}, {}, []
-    for record in records(file.read_bytes()):
+    for record in complete(file):
         match record.WhichOneof("record_type"):
             case "history":
                 logged |= {key(item): json.loads(item.value_json) for item in record.history.item}

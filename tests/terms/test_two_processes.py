@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 import da.distributed
 from da.models.batch_norm import SharedBatchNorm
+from da.models.heads import BridgedHead
 from da.terms.base import Objective
 from da.terms.weights import Constraint, GradientBalance, Uncertainty
 from da.types import HIDDEN, Encoded, Samples, Step
@@ -32,16 +33,17 @@ class Model(nn.Module):
     def __init__(self, node: dict, weight: str | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.net = Net(torch.float64)
+        self.net = Net(torch.float64, BridgedHead)
         self.term = make_term(node, self.net)
         if weight is not None:
             task = make_term({"_target_": "da.terms.supervised.CrossEntropy"}, self.net)
             self.term = Objective({"task": task, "term": self.term}, {"term": WEIGHTS[weight]()})
         self.double()
         self.net.watch(self.term.layers)
-        with torch.no_grad():  # a network that trained a little: what compares it with its start is not 0
-            for parameter in self.net.parameters():
+        with torch.no_grad():  # a network that trained: it is sure of some rows, and what compares it with its start
+            for parameter in self.net.parameters():  # is not 0
                 parameter += 0.1 * parameter.roll(1, 0)
+            self.net.head.fc.weight *= 5
 
     def forward(self, batch: dict) -> torch.Tensor:
         streams = {}

@@ -41,8 +41,8 @@ def test_is_the_same_in_one_batch_or_in_several(validator):
     whole = validator.compute()
     validator.reset()
     for part in (slice(0, 7), slice(7, None)):
-        validator.update("source", Encoded(*(column[part] for column in source)))
-        validator.update("target", Encoded(*(column[part] for column in target)))
+        validator.update("source", Encoded(*(column[part] for column in source[:5])))
+        validator.update("target", Encoded(*(column[part] for column in target[:5])))
     assert_close(validator.compute(), whole)
 
 

@@ -54,6 +54,33 @@ def test_the_experiments_still_say_what_was_run():
         assert config_hash(cfg) == row["config_hash"]
 
 
+WEIGHTS = ROOT / "benchmarks/weights"
+
+
+def test_the_weights_that_tune_themselves_were_run_as_the_configs_still_say():
+    for row in csv.DictReader((WEIGHTS / "results.csv").read_text().splitlines()):
+        if row["kind"] in ("constant", "ramp", "uncertainty"):  # the others have options of their own in sweep.sh
+            cfg = config(
+                "data=digits_demo",
+                f"seed={row['seed']}",
+                "trainer.max_epochs=4",
+                "data.steps_per_epoch=100",
+                f"method={row['method']}",
+                "method.terms.align.layer=features",
+                f"schedule@method.weights.align={row['kind']}",
+            )
+            assert config_hash(cfg) == row["config_hash"]
+
+
+def test_the_figure_of_the_weights_is_drawn_from_all_seeds(tmp_path, monkeypatch):
+    figure = load(WEIGHTS / "figure.py")
+    monkeypatch.setattr(figure, "PICTURE", tmp_path / "weights.png")
+    seeds = {(row["kind"], row["method"], row["seed"]) for row in figure.read("results")}
+    assert len(seeds) == len(figure.KINDS) * len(figure.TITLES) * 3
+    figure.draw()
+    assert (tmp_path / "weights.png").stat().st_size > 10_000
+
+
 @pytest.mark.real
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="DA_DATA_ROOT names no folder")
 def test_a_quick_slice_adapts_usps_to_mnist(tmp_path):

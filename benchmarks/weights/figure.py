@@ -69,7 +69,7 @@ def draw() -> None:
             accuracy.plot(values, [-k] * len(values), ".", color=colour, alpha=0.4)
         weight.set(yscale="log", ylabel="λ", xlabel="step (batches)", title=title)
         distance.set(yscale="log", ylabel="D", xlabel="step (batches)")
-        accuracy.set(xlabel="target test accuracy, %, mean and 95 % interval over seeds")
+        accuracy.set(xlabel="target test accuracy, % (95 % interval)")
         accuracy.set_yticks([-k for k in range(len(KINDS))], KINDS)
         for axes in (weight, distance, accuracy):
             axes.grid(alpha=0.25)

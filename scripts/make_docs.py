@@ -34,6 +34,7 @@ PAGES = ROOT / "docs" / "pages"
 DIGITS = ROOT / "benchmarks" / "digits" / "results.csv"
 TERMS = ROOT / "benchmarks" / "terms" / "results.csv"
 
+WIDE = "---\nhide: [toc]\n---\n\n"  # a table needs the room
 MADE = "\n<!-- Written by `make docs` from conf/, docs/notes and the docstrings. -->\n"
 
 
@@ -83,8 +84,9 @@ and never a mean: a new term does not re-weight the others. Its weight λ is `me
 
 D(F_s, F_t): how far two clouds of features lie apart. Choose one with `da train method=align discrepancy=NAME`,
 the layer with `method.terms.align.layer=features` (or `logits`, `probabilities`, a layer inside the network, or a list
-of them: their distances are added up). All are computed on the batch of all processes together. What the columns say
-is what the tests hold each to, `tests/discrepancies/test_properties.py`.
+of them: their distances are added up). All are computed on the batch of all processes together. The columns say
+whether D(x, x) = 0, D(x, y) = D(y, x), a moved cloud makes a difference, a rotation of both or the order of the rows
+none, and how many rows a domain must have: what `tests/discrepancies/test_properties.py` holds each to.
 """,
     ),
 )
@@ -134,7 +136,7 @@ def pages() -> dict[Path, str]:
         folder = PAGES / group.folder
         for name, cfg in configs.items():
             texts[folder / f"{name}.md"] = page(group, name, cfg, results(group, name, digits, terms))
-        texts[folder / "index.md"] = group.about + "\n" + INDEX[group.name](configs, digits, terms) + MADE
+        texts[folder / "index.md"] = WIDE + group.about + "\n" + INDEX[group.name](configs, digits, terms) + MADE
     return texts
 
 
@@ -189,34 +191,36 @@ def methods_index(configs: dict[str, DictConfig], digits: Rows, terms: Rows) -> 
 
 def terms_index(configs: dict[str, DictConfig], digits: Rows, terms: Rows) -> str:
     """The list of all terms, and what each reads."""
-    lines = ["| term | formula | reads | demo, % |", "|---|---|---|---:|"]
+    lines = ["| term | formula | reads |" + " demo, % |" * bool(terms), "|---|---|---|" + "---:|" * bool(terms)]
     for name, cfg in configs.items():
         equation, _ = first_line(GROUPS[1], name)
         objective = built(cfg).objective
         own = [term for key, term in objective.terms.items() if key != "task"]
         streams = sorted(frozenset[str]().union(*(term.streams for term in own))) or ["parameters"]
         accuracy = percent([row for row in terms if row["method"] == f"source_only+{name}"], "target_acc_last")
-        lines.append(f"| [{name}]({name}.md) | {escaped(equation)} | {', '.join(streams)} | {accuracy} |")
+        cells = [f"[{name}]({name}.md)", escaped(equation), ", ".join(streams), *[accuracy] * bool(terms)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def discrepancies_index(configs: dict[str, DictConfig], digits: Rows, terms: Rows) -> str:
     """The list of all discrepancies, and what their classes promise."""
     facts = {
-        "zero_at_equality": "D(x,x) = 0",
+        "zero_at_equality": "0 if equal",
         "symmetric": "symmetric",
-        "sees_shift": "sees a moved mean",
-        "rotation_invariant": "rotation changes nothing",
-        "order_invariant": "order changes nothing",
+        "sees_shift": "sees a shift",
+        "rotation_invariant": "rotation-free",
+        "order_invariant": "order-free",
     }
-    lines = ["| discrepancy | formula | " + " | ".join(facts.values()) + " | fewest rows | demo, % |"]
-    lines.append("|---|---|" + ":-:|" * len(facts) + "---:|---:|")
+    last = ["min. rows", *["demo, %"] * bool(terms)]
+    lines = ["| discrepancy | formula | " + " | ".join([*facts.values(), *last]) + " |"]
+    lines.append("|---|---|" + ":-:|" * len(facts) + "---:|" * len(last))
     for name, cfg in configs.items():
         equation, _ = first_line(GROUPS[2], name)
         discrepancy = build(cfg.discrepancy, "discrepancy")
         cells = ["yes" if getattr(discrepancy, fact) else "no" for fact in facts]
         accuracy = percent([row for row in terms if row["method"] == f"align-{name}"], "target_acc_last")
-        cells += [str(discrepancy.min_rows), accuracy]
+        cells += [str(discrepancy.min_rows), *[accuracy] * bool(terms)]
         lines.append(f"| [{name}]({name}.md) | {escaped(equation)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

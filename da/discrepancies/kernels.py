@@ -62,14 +62,18 @@ def centred(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"]) -> Float[Tenso
     return x.sub_(x.mean(dim=0))
 
 
-def squared_length(x: Float[Tensor, "n d"], bandwidth: str | float) -> Float[Tensor, ""]:
+def squared_length(
+    x: Float[Tensor, "n d"], bandwidth: str | float, norms: Float[Tensor, " n"] | None = None
+) -> Float[Tensor, ""]:
     """The bandwidth b of centred rows: `mean` or `median` of |x_i - x_j|^2 over the pairs i < j, or the given number.
 
     The mean takes O(n d): it is 2 sum |x_i|^2 / (n - 1). The median takes the [n, n] matrix; of an even number of pairs
     it is the lower one in the middle. b is at least eps^2 times the mean, where rounding has long made every
-    distance of two different rows as good as infinite, so that what is divided by b stays finite.
+    distance of two different rows as good as infinite, so that what is divided by b stays finite. `norms` are the
+    squared norms of the rows, where they are known.
     """
-    mean = 2 * torch.linalg.vector_norm(x).square() / (len(x) - 1)
+    norms = torch.linalg.vector_norm(x, dim=1).square_() if norms is None else norms
+    mean = norms.sum() * (2 / (len(x) - 1))
     eps, least = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny / torch.finfo(x.dtype).eps
     if bandwidth == "mean":
         return mean.clamp_min(least)  # all rows equal: every distance is 0, whatever it is divided by

@@ -76,7 +76,7 @@ def _sum_and_gradient(
     n, total = len(z_s), len(z_s) + len(z_t)
     x = centred(z_s, z_t)
     norms = torch.linalg.vector_norm(x, dim=1).square_()
-    inverse = squared_length(x, what.bandwidth).reciprocal()
+    inverse = squared_length(x, what.bandwidth, norms).reciprocal()
     value, grad, sums = x.new_zeros(()), torch.zeros_like(x) if wanted else None, x.new_zeros(total)
     for start, stop in _blocks(n, total, what.chunk_rows or (CPU_ROWS if x.is_cpu else DEVICE_ROWS)):
         t = _minus_squared_distances(x, norms, start, stop).mul_(inverse)
@@ -102,9 +102,9 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = ctx.saved_tensors
-        grad_s = scale * grad[: ctx.n] if ctx.needs_input_grad[0] else None
-        grad_t = scale * grad[ctx.n :] if ctx.needs_input_grad[1] else None
+        grad = scale * ctx.saved_tensors[0]
+        grad_s = grad[: ctx.n] if ctx.needs_input_grad[0] else None
+        grad_t = grad[ctx.n :] if ctx.needs_input_grad[1] else None
         return grad_s, grad_t, None, None
 
 

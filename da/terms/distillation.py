@@ -1,4 +1,7 @@
-"""Distillation: what a frozen teacher says of the same rows, as its outputs, its features or their relations."""
+"""Distillation: what a frozen teacher says of the same rows, as its outputs, its features or their relations.
+
+The teacher's answers are held constant in backward.
+"""
 
 from abc import abstractmethod
 from collections.abc import Sequence

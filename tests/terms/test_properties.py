@@ -1,11 +1,13 @@
 """What every term must satisfy: each is found in conf/term and conf/method."""
 
 import copy
+import inspect
 import pickle
+import re
 
 import pytest
 import torch
-from conftest import make_step
+from conftest import make_step, normal
 from found import make_term, term_nodes
 from processes import on_processes
 from torch.testing import assert_close
@@ -76,6 +78,37 @@ def test_gradient_reaches_exactly_the_streams_it_names(term):
         assert reached >= set(term.streams) - set(term.constant_streams)
     else:
         assert not reached
+
+
+def documented(term):
+    """What the term, and the discrepancy in it, say of themselves."""
+    inner = [module for module in term.modules() if type(module).__module__.startswith("da.")]
+    things = [thing for module in [term, *inner] for thing in (type(module), inspect.getmodule(type(module)))]
+    functions = [
+        f for thing in things if inspect.ismodule(thing) for _, f in inspect.getmembers(thing, inspect.isfunction)
+    ]
+    return " ".join(inspect.getdoc(thing) or "" for thing in [*things, *functions])
+
+
+def test_gradient_is_that_of_the_value_or_it_is_said_what_is_constant_or_reversed(term):
+    """The derivative in a random direction, beside central differences."""
+    start, step = copy.deepcopy(term), requiring_grad(make_step())
+    term(step).backward()
+    flat = [x for tensors in leaves(step).values() for x in tensors]
+    directions = [normal(*x.shape, seed=500 + i) for i, x in enumerate(flat)]
+    derivative = sum((x.grad * d).sum() for x, d in zip(flat, directions, strict=True) if x.grad is not None)
+    values = []
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            for x, d in zip(flat, directions, strict=True):
+                x.add_(sign * 1e-6 * d)
+        values.append(copy.deepcopy(start)(step).detach())
+        with torch.no_grad():
+            for x, d in zip(flat, directions, strict=True):
+                x.sub_(sign * 1e-6 * d)
+    difference = (values[0] - values[1]) / 2e-6
+    if not torch.isclose(torch.as_tensor(derivative, dtype=torch.float64), difference, rtol=1e-4, atol=1e-8):
+        assert re.search("constant|revers", documented(term)), (float(derivative), float(difference))
 
 
 def test_gives_the_same_when_rows_change_places(term):

@@ -77,7 +77,7 @@ def squared_length(
     eps, least = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny / torch.finfo(x.dtype).eps
     if bandwidth == "mean":
         return mean.clamp_min(least)  # all rows equal: every distance is 0, whatever it is divided by
-    if bandwidth == "median":
+    if isinstance(bandwidth, str):  # median
         i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
         return torch.maximum(squared_distances(x)[i, j].median(), mean * eps**2).clamp_min(least)
     return (mean * eps**2).clamp_min(bandwidth)

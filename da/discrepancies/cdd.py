@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from da.discrepancies.base import ConditionalDiscrepancy
 from da.discrepancies.jmmd import gaussian_kernel
-from da.discrepancies.kernels import SCALES, Bandwidth, scales_and_length
-from da.discrepancies.lmmd import class_weights, shared_classes
+from da.discrepancies.kernels import SCALES, Bandwidth
+from da.discrepancies.lmmd import ClassKernel, class_weights, shared_classes
 
 
 def class_discrepancies(
@@ -58,13 +57,8 @@ def cdd(
     return (within * d).sum() / within.sum().clamp_min(1) - (between * d).sum() / between.sum().clamp_min(1)
 
 
-class Cdd(ConditionalDiscrepancy):
+class Cdd(ClassKernel):
     """`cdd` as a module; D(x, x) is below 0."""
-
-    def __init__(self, scales: Sequence[float] = SCALES, bandwidth: Bandwidth = "mean") -> None:
-        super().__init__()
-        scales_and_length(scales, bandwidth)
-        self.scales, self.bandwidth = tuple(scales), bandwidth
 
     def forward(
         self,

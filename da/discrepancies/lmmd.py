@@ -50,13 +50,17 @@ def lmmd2(
     return (weights * (k @ weights)).sum() / shared.sum().clamp_min(1)
 
 
-class Lmmd(ConditionalDiscrepancy):
-    """`lmmd2` as a module."""
+class ClassKernel(ConditionalDiscrepancy):
+    """A discrepancy of classes under one mean of Gaussian kernels: its settings."""
 
     def __init__(self, scales: Sequence[float] = SCALES, bandwidth: Bandwidth = "mean") -> None:
         super().__init__()
         scales_and_length(scales, bandwidth)
         self.scales, self.bandwidth = tuple(scales), bandwidth
+
+
+class Lmmd(ClassKernel):
+    """`lmmd2` as a module."""
 
     def forward(
         self,

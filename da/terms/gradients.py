@@ -21,11 +21,15 @@ def shared_gradients(
     has the gradient 0. The graph is kept, nothing is added to any `.grad`.
     """
     features = _features(step, layers)
-    if all(gradient is None for gradient in _gradients(losses[name], features)):
+    own = _gradients(losses[name], features)
+    if all(gradient is None for gradient in own):
         parameters = _parameters(step)
         # Processes add up their rows' shares of it, where features are each process's own rows.
-        return {key: mean_over_ranks(_flat(loss, parameters)) for key, loss in losses.items()}
-    return {key: _flat(loss, features) for key, loss in losses.items()}
+        found = {key: _flat(loss, _gradients(loss, parameters), parameters) for key, loss in losses.items()}
+        return {key: mean_over_ranks(gradient) for key, gradient in found.items()}
+    others = {key: loss for key, loss in losses.items() if key != name}
+    found = {key: _flat(loss, _gradients(loss, features), features) for key, loss in others.items()}
+    return found | {name: _flat(losses[name], own, features)}
 
 
 def inner_product(a: Float[Tensor, " k"], b: Float[Tensor, " k"]) -> Float[Tensor, ""]:
@@ -48,7 +52,7 @@ def _gradients(loss: Tensor, tensors: list[Tensor]) -> Sequence[Tensor | None]:
     return torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
 
 
-def _flat(loss: Tensor, tensors: list[Tensor]) -> Tensor:
-    found = zip(tensors, _gradients(loss, tensors), strict=True)
-    parts = [(torch.zeros_like(x) if g is None else g).flatten() for x, g in found]
+def _flat(loss: Tensor, gradients: Sequence[Tensor | None], tensors: list[Tensor]) -> Tensor:
+    pairs = zip(tensors, gradients, strict=True)
+    parts = [(torch.zeros_like(x) if g is None else g).flatten() for x, g in pairs]
     return torch.cat(parts) if parts else loss.new_zeros(0)

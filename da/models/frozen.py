@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from da.models.network import named_layers
 from da.models.state import load_network
 
 
@@ -28,12 +29,9 @@ class FrozenCopy(nn.Module):
         super().__init__()
         self.module = _copy_without_hooks(module).requires_grad_(False)
         self.watched: dict[str, Tensor] = {}
-        modules = dict(self.module.named_modules())
-        if unknown := [name for name in layers if name not in modules or not name]:
-            raise ValueError(f"the network has no layers {unknown}; it has {', '.join(filter(None, modules))}")
-        for name in layers:
+        for name, layer in named_layers(self.module, layers).items():
             # A partial of a method, and no closure: it can be pickled, and a copy of it belongs to the copy.
-            modules[name].register_forward_hook(partial(self._keep, name))
+            layer.register_forward_hook(partial(self._keep, name))
         self.train(False)
 
     def _keep(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:

@@ -36,6 +36,14 @@ class Bottleneck(nn.Sequential):
         super().__init__(*layers)
 
 
+def named_layers(module: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """Return the submodules of these names; ValueError for a name that none has."""
+    modules = dict(module.named_modules())
+    if unknown := [name for name in names if name not in modules or not name]:
+        raise ValueError(f"the network has no layers {unknown}; it has {', '.join(filter(None, modules))}")
+    return {name: modules[name] for name in names}
+
+
 class Network(nn.Module):
     """x -> backbone -> bottleneck -> z [n, feature_dim] -> head -> logits [n, num_classes].
 
@@ -103,10 +111,8 @@ class Network(nn.Module):
         """
         for hook in self._hooks:
             hook.remove()
-        modules = dict(self.named_modules())
-        if unknown := [name for name in names if name not in modules or not name]:
-            raise ValueError(f"the network has no layers {unknown}; it has {', '.join(filter(None, modules))}")
-        self._hooks = [modules[name].register_forward_hook(partial(self._keep, name)) for name in names]
+        layers = named_layers(self, names)
+        self._hooks = [layer.register_forward_hook(partial(self._keep, name)) for name, layer in layers.items()]
         self.watched = {}
 
     def _keep(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:

@@ -103,9 +103,8 @@ def _job(cfg: DictConfig) -> float | None:
     results = run(cfg)
     if "status" in results:  # the process of rank 0
         accuracy = results["test"]["target_acc"]["last"]
-        print(
-            f"{cfg.names.method} seed {cfg.seed}: target test accuracy {accuracy:.1%}, in {_shown(folder)}", flush=True
-        )
+        said = "no target labels to test on" if accuracy is None else f"target test accuracy {accuracy:.1%}"
+        print(f"{cfg.names.method} seed {cfg.seed}: {said}, in {_shown(folder)}", flush=True)
     scores = {"oracle": results["oracle"]["selected_target_acc"], **results["selected"]["validators"]}
     return float(scores[cfg.selection_metric])  # what a sweeper that searches would raise
 

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor
 
+from da.assemble import assemble, write_data_file
 from da.build import build
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import ORACLE, Scores
 from da.cost import peak_memory_mib, reset_peak_memory
-from da.data.base import LABEL_STREAMS, DomainData
-from da.data.rows import Draw
+from da.data.base import DomainData
+from da.data.streams import LABEL_STREAMS
 from da.methods.base import Method
 from da.models.network import Network
 from da.models.state import check_fits, load_checkpoint, load_network
@@ -65,11 +64,7 @@ def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     reset_peak_memory()
     started = time.monotonic()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data: DomainData = build(cfg.data, "data")
-    net: Network = build(cfg.net, "net")
-    if net.num_classes != data.num_classes:
-        raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
-    _check_net_reads_data(cfg, net, data)
+    data, net = assemble(cfg)
     if cfg.init_from is not None:
         load_network(net, cfg.init_from)
     if cfg.pretrain is not None and cfg.init_from is None and cfg.resume is None:
@@ -123,6 +118,8 @@ def fit(
         lr_schedule=build(cfg.lr_schedule, "lr_schedule"),
     )
     data.load(method.streams, method.evaluated)
+    if _leads():
+        write_data_file(data, Path(cfg.run_dir))
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
     scores = Scores(data.num_classes, validators, selection_metric)
     checkpoints = folder / "checkpoints"
@@ -177,27 +174,11 @@ def _log_test(fitted: Fitted, measured: dict[str, Any]) -> None:
         f"test/{role}_acc/{weights}": value
         for role in ("source", "target")
         for weights, value in measured["test"][f"{role}_acc"].items()
+        if value is not None
     }
     for logger in fitted.trainer.loggers:
         logger.log_metrics(accuracies, step=measured["steps"])
         logger.save()
-
-
-def _check_net_reads_data(cfg: DictConfig, net: Network, data: DomainData) -> None:
-    rows = data.eval_set("target", "test")
-    if not len(rows):
-        raise ValueError(f"the target domain {data.names()['target']!r} has no test rows")
-    x = rows[Draw(torch.arange(min(2, len(rows))), 0)].x
-    try:
-        with torch.no_grad():
-            net.eval()(x)
-        net.train()
-    except (RuntimeError, TypeError) as error:
-        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(
-            f"net={cfg.names.net} can't read the rows of data={cfg.names.data}, of shape {shape}: "
-            f"{str(error).splitlines()[0]}; choose another net or data"
-        ) from error
 
 
 def _extra_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,8 +73,17 @@ def config_hash(cfg: DictConfig) -> str:
 
 def run_name(data: str, method: str, root: DictConfig) -> str:
     """Folder of a run below `runs`: data/method/seed<k>-<hash>, free of characters that an override can't carry."""
-    task = "-".join(str(root.data[key]) for key in ("source", "target") if isinstance(root.data.get(key), str))
+    task = "-".join(slug(root.data[key]) for key in ("source", "target") if root.data.get(key))
     return "/".join(filter(None, [data, task, method, f"seed{root.seed}-{config_hash(root)}"]))
+
+
+def slug(domain: str | Sequence[str]) -> str:
+    """Name of a domain, or of several, for a folder: that of its file or folder, in letters, digits, . and _ only."""
+    names = [domain] if isinstance(domain, str) else list(domain)
+    stems = [name.rstrip("/").rpartition("/")[2] for name in names]
+    return "+".join(
+        re.sub(r"[^\w.]+", "_", re.sub(r"\.(npz|csv|parquet|safetensors|zip)$", "", stem)) for stem in stems
+    )
 
 
 def sum_name(method: str, overrides: Sequence[str]) -> str:

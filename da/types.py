@@ -1,8 +1,9 @@
 """The records that flow through a training step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 HIDDEN = -1
@@ -20,6 +21,18 @@ class Samples(NamedTuple):
 
 Batch = Mapping[str, Samples]
 """Stream name ("source", "target", "labeled", "oracle") -> samples of that stream."""
+
+
+def take_rows(x: Any, rows: Tensor) -> Any:
+    """Rows of an input: of a tensor [N, ...], or of every tensor of a mapping."""
+    return {name: part[rows] for name, part in x.items()} if isinstance(x, Mapping) else x[rows]
+
+
+def join_rows(inputs: Sequence[Any]) -> Any:
+    """Inputs of one kind, tensors [n_i, ...] or mappings of such, below one another."""
+    if isinstance(inputs[0], Mapping):
+        return {name: torch.cat([x[name] for x in inputs]) for name in inputs[0]}
+    return torch.cat(list(inputs))
 
 
 class Encoded(NamedTuple):

@@ -24,6 +24,7 @@ BELOW = {  # what a package may import of ours
     "report": {"record", "settings"},
     "callbacks": {"types", "data", "models", "terms", "methods", "validators", "report"},
     "build": set(),
+    "assemble": {"build", "data", "models"},
     "cost": set(),
 }
 

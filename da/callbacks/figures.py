@@ -10,8 +10,9 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor
 
 from da.callbacks.selection import Scores
-from da.data.base import DomainData, Role
+from da.data.base import DomainData
 from da.data.rows import Draw, stable_seed
+from da.data.streams import Role
 from da.models.network import Network
 from da.report import figures as drawn
 from da.report.curves import curves_figure

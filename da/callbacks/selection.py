@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torchmetrics import ConfusionMatrix, Metric
 
-from da.data.base import Role
+from da.data.streams import Role
 from da.types import HIDDEN, Encoded
 from da.validators.base import Validator
 
@@ -77,14 +77,17 @@ class Scores(Callback):
         self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         role: Role = method.evaluated[dataloader_idx]
-        self.matrices[role].update(outputs.logits, outputs.y)
+        self._count(role, outputs)
         blind: Encoded = outputs._replace(y=torch.full_like(outputs.y, HIDDEN)) if role == "target" else outputs
         for validator in self.active.values():
             validator.update(role, blind)
 
     def on_validation_epoch_end(self, trainer: Trainer, method: Any) -> None:
         keys = {"source": "val/source_acc", "target": "oracle/target_acc"}
-        values = {keys[role]: _accuracy(self.matrices[role].compute()) for role in method.evaluated}
+        accuracies = {keys[role]: _accuracy(self.matrices[role].compute()) for role in method.evaluated}
+        values = {key: accuracy for key, accuracy in accuracies.items() if accuracy is not None}
+        if self.monitor not in values and self.selection_metric == ORACLE:
+            raise ValueError("selection_metric=oracle reads target labels, but the target has none")
         values |= {f"val/validator/{name}": float(validator.compute()) for name, validator in self.active.items()}
         for metric in (*self.matrices.values(), *self.active.values()):
             metric.reset()
@@ -95,7 +98,11 @@ class Scores(Callback):
         self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         role: Role = ("source", "target")[dataloader_idx]
-        self.matrices[role].update(outputs.logits, outputs.y)
+        self._count(role, outputs)
+
+    def _count(self, role: Role, rows: Encoded) -> None:
+        labelled = rows.y != HIDDEN  # a user's own target may have no labels, or few
+        self.matrices[role].update(rows.logits[labelled], rows.y[labelled])
 
     def on_test_epoch_end(self, trainer: Trainer, method: Any) -> None:
         self.test[self.weights] = {role: matrix.compute().cpu() for role, matrix in self.matrices.items()}
@@ -105,7 +112,8 @@ class Scores(Callback):
     def summary(self) -> dict[str, Any]:
         """Return the parts of results.json that were measured here. Accuracies are fractions."""
         last = self.history[-1]
-        best = max(self.history, key=lambda values: values["oracle/target_acc"])
+        oracle = "oracle/target_acc"
+        best = max(self.history, key=lambda values: values.get(oracle, 0.0))
         chosen = max(self.history, key=lambda values: values[self.monitor])
         prefix = "val/validator/"
         return {
@@ -114,9 +122,8 @@ class Scores(Callback):
                 for role in ("source", "target")
             }
             | {
-                "target_class_acc": {
-                    weights: _class_accuracies(matrices["target"]) for weights, matrices in self.test.items()
-                }
+                "target_macro_f1": {w: _macro_f1(matrices["target"]) for w, matrices in self.test.items()},
+                "target_class_acc": {w: _class_accuracies(matrices["target"]) for w, matrices in self.test.items()},
             },
             "validators": {key.removeprefix(prefix): last[key] for key in last if key.startswith(prefix)},
             "selected": {
@@ -124,16 +131,24 @@ class Scores(Callback):
                 "validators": {key.removeprefix(prefix): chosen[key] for key in chosen if key.startswith(prefix)},
             },
             "oracle": {
-                "best_target_acc": best["oracle/target_acc"],
+                "best_target_acc": best.get(oracle),
                 "best_epoch": int(best["epoch"]),
-                "last_target_acc": last["oracle/target_acc"],
-                "selected_target_acc": chosen["oracle/target_acc"],
+                "last_target_acc": last.get(oracle),
+                "selected_target_acc": chosen.get(oracle),
             },
         }
 
 
-def _accuracy(confusion: torch.Tensor) -> float:
-    return int(confusion.trace()) / max(int(confusion.sum()), 1)
+def _accuracy(confusion: torch.Tensor) -> float | None:
+    """Fraction of the labelled rows that are right, None where no row has a label."""
+    return int(confusion.trace()) / int(confusion.sum()) if confusion.sum() else None
+
+
+def _macro_f1(confusion: torch.Tensor) -> float | None:
+    """Mean F1 score of the classes that have rows or predictions, None where no row has a label."""
+    right, rows, predicted = confusion.diag().double(), confusion.sum(dim=1), confusion.sum(dim=0)
+    there = (rows + predicted) > 0
+    return float((2 * right / (rows + predicted))[there].mean()) if confusion.sum() else None
 
 
 def _class_accuracies(confusion: torch.Tensor) -> list[float | None]:

@@ -2,37 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import CombinedLoader
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from da.data.rows import EvalSampler, Hidden, Rows, StreamSampler, Subset, stable_seed
+from da.data.rows import Hidden, Rows, Subset, stable_seed
+from da.data.samplers import EvalSampler, StreamSampler
+from da.data.streams import (
+    LABEL_STREAMS,
+    ROLE_OF_STREAM,
+    SAME_ROWS,
+    Balance,
+    Pairing,
+    Role,
+    Split,
+    balanced_groups,
+    batches_per_epoch,
+    few_rows,
+    labelled_rows,
+)
 from da.data.strong import StrongView
 from da.distributed import rank, world_size
-from da.types import Samples
-
-Role = Literal["source", "target"]
-Split = Literal["val", "test"]
-
-ROLE_OF_STREAM: Mapping[str, Role] = {
-    "source": "source",
-    "target": "target",
-    "target_strong": "target",
-    "labeled": "target",
-    "oracle": "target",
-}
-"""Training streams and the domain each one reads: `target` has its labels hidden, `target_strong` is a strong view
-of the same rows in the same order, `labeled` shows k labels a class, `oracle` shows them all."""
-
-SAME_ROWS = {"target_strong": "target"}
-"""Streams that draw the rows of another one."""
-
-LABEL_STREAMS = frozenset({"labeled", "oracle"})
-"""Streams that show target labels; a run that opens one says so in its results."""
+from da.types import HIDDEN, Samples
 
 
 class Domain(NamedTuple):
@@ -51,30 +45,35 @@ class DomainData(LightningDataModule, ABC):
     source-free method leaves the source files closed.
 
     Args:
-        num_classes: number of classes, the same in both domains.
+        num_classes: number of classes; None where the data themselves say it (`facts`).
         batch_size: rows a batch for every stream, summed over all processes.
-        steps_per_epoch: batches in an epoch; None: as many as the longest stream has.
+        steps_per_epoch: batches in an epoch: a number, or those that it takes to pass the rows of the stream that is
+            "source" or "target", or that takes the most ("max") or the fewest ("min") of them. Shorter streams
+            start again. None is "max".
         labels_per_class: labelled target rows a class in the `labeled` stream.
         val_rows: at most so many rows of a domain are scored at each validation.
         num_workers: processes that load batches beside the training process.
         seed: of the order of the batches, of the augmentation and of the labelled target rows.
+        balance: by stream, what every batch holds equally many rows of: "domain", "class" or "none". By default the
+            domains of a stream that has several.
     """
 
     available = frozenset(ROLE_OF_STREAM)
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | None,
         batch_size: Mapping[str, int],
-        steps_per_epoch: int | None = None,
+        steps_per_epoch: int | Pairing | None = None,
         labels_per_class: int = 5,
         val_rows: int = 2000,
         eval_batch_size: int = 500,
         num_workers: int = 0,
         seed: int = 0,
+        balance: Mapping[str, Balance] | None = None,
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        self._num_classes = num_classes
         self.batch_size = dict(batch_size)
         self.steps_per_epoch = steps_per_epoch
         self.labels_per_class = labels_per_class
@@ -82,6 +81,10 @@ class DomainData(LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.balance: dict[str, Balance] = dict(balance or {})
+        self.notices: list[str] = []
+        """What a user should know of the data that were opened: classes, rows left out, leaks."""
+        self.told = 0  # how many of them were printed
         self.streams: frozenset[str] = frozenset()
         self.evaluated: tuple[Role, ...] = ("source", "target")
         self._domains: dict[Role, Domain] = {}
@@ -97,6 +100,36 @@ class DomainData(LightningDataModule, ABC):
     @abstractmethod
     def hashes(self) -> dict[str, str]:
         """Return the sha256 of everything that was opened, by name."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the network tells apart."""
+        if self._num_classes is None:
+            raise ValueError(f"data.num_classes is null, and {type(self).__name__} can't tell it: set it")
+        return self._num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return tuple(map(str, range(self.num_classes)))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the rest of the config may ask of the data and only the data know, by option: num_classes, ..."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what was learnt from the data and is needed to read new rows, in json's types."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the `state` of the data that a network was trained on, without opening them."""
+
+    def inputs(self, where: str) -> tuple[Rows, list[str]]:
+        """Read new, unlabelled rows from `where`, as the target's are read to be scored; and the name of each row.
+
+        Raises ValueError for data that are not read from files.
+        """
+        raise ValueError(f"{type(self).__name__} reads no files")
 
     def domain(self, role: Role) -> Domain:
         """Return the domain that plays `role`, opened at the first call."""
@@ -134,8 +167,10 @@ class DomainData(LightningDataModule, ABC):
             return Hidden(rows)
         if stream == "target_strong":
             return StrongView(Hidden(rows))
+        if stream in LABEL_STREAMS:
+            rows = labelled_rows(rows)
         if stream == "labeled":
-            return Subset(rows, self._few_labels(rows.y))
+            return Subset(rows, few_rows(rows.y, self.labels_per_class, self.num_classes, self.seed))
         return rows
 
     def eval_set(self, role: Role, split: Split) -> Rows:
@@ -149,12 +184,20 @@ class DomainData(LightningDataModule, ABC):
     def train_dataloader(self) -> CombinedLoader:
         """One batch of every stream a step."""
         sets = {stream: self.train_set(stream) for stream in sorted(self.streams)}
-        steps = self.steps_per_epoch or max(len(rows) // self._batch_size(name) for name, rows in sets.items())
+        passes = {name: len(rows) // self._batch_size(name) for name, rows in sets.items()}
+        steps = batches_per_epoch(self.steps_per_epoch, passes)
         loaders = {
             name: self._loader(
                 rows,
                 StreamSampler(
-                    len(rows), self._batch_size(name), steps, self.seed, SAME_ROWS.get(name, name), rank(), world_size()
+                    len(rows),
+                    self._batch_size(name),
+                    steps,
+                    self.seed,
+                    SAME_ROWS.get(name, name),
+                    rank(),
+                    world_size(),
+                    balanced_groups(rows, name, self.balance),
                 ),
             )
             for name, rows in sets.items()
@@ -188,20 +231,10 @@ class DomainData(LightningDataModule, ABC):
             raise ValueError(f"data.batch_size has {sorted(self.batch_size)}, the method needs {stream!r} too")
         return self.batch_size[stream]
 
-    def _few_labels(self, y: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(stable_seed(self.seed, "labeled"))
-        order = torch.randperm(len(y), generator=generator)
-        chosen = [order[y[order] == c][: self.labels_per_class] for c in range(self.num_classes)]
-        for c, rows in enumerate(chosen):
-            if len(rows) < self.labels_per_class:
-                raise ValueError(
-                    f"data.labels_per_class={self.labels_per_class}, but class {c} has {len(rows)} target rows"
-                )
-        return torch.cat(chosen)
-
     def _check_labels(self, role: Role, domain: Domain) -> None:
+        lowest = HIDDEN if role == "target" else 0  # a target without labels can be adapted to, but not scored
         for split, rows in (("train", domain.train), ("test", domain.test)):
-            if len(rows) and not 0 <= int(rows.y.min()) <= int(rows.y.max()) < self.num_classes:
+            if len(rows) and not lowest <= int(rows.y.min()) <= int(rows.y.max()) < self.num_classes:
                 raise ValueError(
                     f"data.num_classes={self.num_classes}, but the {split} labels of the {role} domain "
                     f"{domain.name!r} run from {int(rows.y.min())} to {int(rows.y.max())}"

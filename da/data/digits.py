@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from da.data.base import Domain, DomainData, Role, hold_out
+from da.data.base import Domain, DomainData, hold_out
 from da.data.images import Affine, Chain, ToNetwork, resize
 from da.data.rows import TensorRows, Transform
+from da.data.streams import Role
 
 NAMES = ("mnist", "usps", "svhn")
 """The domains; a domain's id is its place here."""

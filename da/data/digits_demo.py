@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from da.data.base import Domain, DomainData, Role, hold_out
+from da.data.base import Domain, DomainData, hold_out
 from da.data.images import ToNetwork, warp
 from da.data.rows import TensorRows
+from da.data.streams import Role
 
 FONTS = (
     *(f"DejaVuSans{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),

@@ -2,15 +2,15 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from da.types import HIDDEN, Samples
+from da.types import HIDDEN, Samples, join_rows, take_rows
 
 
 def stable_seed(*parts: object) -> int:
@@ -53,6 +53,7 @@ class Rows(Dataset[Samples], ABC):
     """
 
     y: Tensor  # [N] the labels of all rows
+    domains: Tensor  # [N] the domain of every row
 
     def __len__(self) -> int:
         return len(self.y)
@@ -62,16 +63,43 @@ class Rows(Dataset[Samples], ABC):
 
 
 class TensorRows(Rows):
-    """Rows held in memory as one tensor `x` [N, ...], with labels `y` [N], of one domain."""
+    """Rows of one domain as one tensor `x` [N, ...], in memory or mapped from a file, or a mapping of such.
 
-    def __init__(self, x: Tensor, y: Tensor, domain: int, transform: Transform | None = None) -> None:
+    The labels are `y` [N]; `transform` acts on a whole batch of x.
+    """
+
+    def __init__(self, x: Any, y: Tensor, domain: int, transform: Transform | None = None) -> None:
         self.x, self.y, self.domain, self.transform = x, y.long(), domain, transform
+        self.domains = torch.full_like(self.y, domain)
 
     def __getitem__(self, draw: Draw) -> Samples:
-        x = self.x[draw.rows]
+        x = take_rows(self.x, draw.rows)
         if self.transform is not None:
             x = self.transform(x, draw)
         return Samples(x, self.y[draw.rows], torch.full_like(draw.rows, self.domain), draw.rows)
+
+
+class Joined(Rows):
+    """The rows of several data sets below one another, such as those of several source domains."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self.parts = tuple(parts)
+        self.y = torch.cat([part.y for part in parts])
+        self.domains = torch.cat([part.domains for part in parts])
+        self.first = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)  # row number of each part's first
+
+    def __getitem__(self, draw: Draw) -> Samples:
+        owner = torch.bucketize(draw.rows, self.first[1:], right=True)
+        samples, places = [], []
+        for k in owner.unique().tolist():
+            place = (owner == k).nonzero().flatten()
+            own = Draw(draw.rows[place] - self.first[k], stable_seed(draw.seed, k))
+            samples.append(self.parts[k][own])
+            places.append(place)
+        order = torch.cat(places).argsort()
+        x = take_rows(join_rows([part.x for part in samples]), order)
+        y, domain = (torch.cat(column)[order] for column in zip(*((s.y, s.domain) for s in samples), strict=True))
+        return Samples(x, y, domain, draw.rows)
 
 
 class Subset(Rows):
@@ -79,7 +107,7 @@ class Subset(Rows):
 
     def __init__(self, rows: Rows, chosen: Tensor) -> None:
         self.rows, self.chosen = rows, chosen
-        self.y = rows.y[chosen]
+        self.y, self.domains = rows.y[chosen], rows.domains[chosen]
 
     def __getitem__(self, draw: Draw) -> Samples:
         return self.rows[Draw(self.chosen[draw.rows], draw.seed)]._replace(index=draw.rows)
@@ -90,60 +118,8 @@ class Hidden(Rows):
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        self.y = torch.full_like(rows.y, HIDDEN)
+        self.y, self.domains = torch.full_like(rows.y, HIDDEN), rows.domains
 
     def __getitem__(self, draw: Draw) -> Samples:
         samples = self.rows[draw]
         return samples._replace(y=torch.full_like(samples.y, HIDDEN))
-
-
-class StreamSampler(Sampler[Draw]):
-    """Training batches as a pure function of (seed, stream, epoch, step), dealt over the ranks.
-
-    `batch_size` counts the rows of all processes together: a run on two processes sees the batches of
-    the run on one, each rank its contiguous share. The rows are passed in a new random order each time
-    round; a last incomplete batch is dropped. A resumed run needs no state but the epoch.
-    """
-
-    def __init__(
-        self, num_rows: int, batch_size: int, steps: int, seed: int, stream: str, rank: int = 0, world: int = 1
-    ) -> None:
-        if batch_size % world:
-            raise ValueError(
-                f"batch_size {batch_size} of stream {stream!r} can't be shared evenly by {world} processes"
-            )
-        self.num_rows, self.batch_size, self.steps, self.seed, self.stream = num_rows, batch_size, steps, seed, stream
-        self.share = batch_size // world
-        self.first = rank * self.share
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Draw]:
-        batches_a_pass = self.num_rows // self.batch_size
-        order, current = torch.empty(0, dtype=torch.long), -1
-        for t in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
-            number, k = divmod(t, batches_a_pass)
-            if number != current:
-                generator = torch.Generator().manual_seed(stable_seed(self.seed, self.stream, number))
-                order, current = torch.randperm(self.num_rows, generator=generator), number
-            first = k * self.batch_size + self.first
-            yield Draw(order[first : first + self.share], stable_seed(self.seed, self.stream, "draw", t))
-
-
-class EvalSampler(Sampler[Draw]):
-    """Every row once, in order; each rank a contiguous part, none repeated to make the parts equal."""
-
-    def __init__(self, num_rows: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        self.batches = torch.arange(num_rows).tensor_split(world)[rank].split(batch_size)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Draw]:
-        return (Draw(rows, 0) for rows in self.batches)

@@ -23,7 +23,7 @@ class StrongView(Rows):
     """
 
     def __init__(self, rows: Rows) -> None:
-        self.rows, self.y = rows, rows.y
+        self.rows, self.y, self.domains = rows, rows.y, rows.domains
 
     def __getitem__(self, draw: Draw) -> Samples:
         samples = self.rows[draw]

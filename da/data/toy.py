@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from da.data.base import Domain, DomainData, Role, Split
+from da.data.base import Domain, DomainData
 from da.data.rows import TensorRows, stable_seed
+from da.data.streams import Role, Split
 
 Shape = Literal["moons", "blobs"]
 

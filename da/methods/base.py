@@ -9,12 +9,13 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from da.data.base import DomainData, Role
+from da.data.base import DomainData
+from da.data.streams import Role
 from da.distributed import mean_over_ranks
 from da.models.network import Network
 from da.schedules import Constant, Schedule
 from da.terms.base import Losses, full_precision
-from da.types import Batch, Encoded, Samples, Step
+from da.types import Batch, Encoded, Samples, Step, join_rows
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -63,7 +64,7 @@ class Method(LightningModule, ABC):
         """Run the network over the named streams (all of them by default), by `net.batch_norm`'s policy."""
         rows = {name: batch[name] for name in (batch if streams is None else streams)}
         if self.net.batch_norm == "joint" and len(rows) > 1:
-            whole = self._forward(torch.cat([samples.x for samples in rows.values()]))
+            whole = self._forward(join_rows([samples.x for samples in rows.values()]))
             sizes = [len(samples.y) for samples in rows.values()]
             columns = {name: column.split(sizes) for name, column in whole.items()}
             parts = [{name: column[i] for name, column in columns.items()} for i in range(len(rows))]

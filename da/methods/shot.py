@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from da.data.base import Role
+from da.data.streams import Role
 from da.methods.base import JointMethod, OptimizerFactory
 from da.models.network import Network
 from da.schedules import Schedule

@@ -57,6 +57,7 @@ class Network(nn.Module):
         backbone_lr_scale: learning rate of the backbone relative to the rest; 0.1 is usual for a pretrained one.
         input: facts about x (channels and size of an image, ...) which the data configs read.
         head: builds the classifier from (feature_dim, num_classes); a linear one by default.
+        freeze_backbone: the backbone stays as it is, in evaluation mode, and is not trained.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Network(nn.Module):
         normalised_head: bool = False,
         batch_norm: BatchNormPolicy = "joint",
         backbone_lr_scale: float = 1.0,
-        input: Mapping[str, int] | None = None,
+        input: Mapping[str, Any] | None = None,
         head: Callable[[int, int], nn.Module] | None = None,
+        freeze_backbone: bool = False,
     ) -> None:
         super().__init__()
         if head is not None and normalised_head:
@@ -79,9 +81,12 @@ class Network(nn.Module):
             raise ValueError(
                 f"net.feature_dim={feature_dim}, but the backbone gives {out_dim} and there is no bottleneck"
             )
-        self.backbone = backbone
+        self.backbone = backbone.requires_grad_(False) if freeze_backbone else backbone
         self.bottleneck = nn.Identity() if bottleneck is None else bottleneck(out_dim, feature_dim)
         self.normalised_head, self.make_head = normalised_head, head
+        self.freeze_backbone = freeze_backbone
+        self.reads_features = False
+        """Whether x is what the frozen backbone gave already: the features were cached."""
         self.feature_dim, self.num_classes = feature_dim, num_classes
         self.batch_norm: BatchNormPolicy = batch_norm
         self.backbone_lr_scale = backbone_lr_scale
@@ -101,8 +106,15 @@ class Network(nn.Module):
         return weight_norm(head) if self.normalised_head else head
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
-        z = self.bottleneck(self.backbone(x))
+        z = self.bottleneck(x if self.reads_features else self.backbone(x))
         return z, self.head(z)
+
+    def train(self, mode: bool = True) -> "Network":
+        """Leave a frozen backbone in evaluation mode."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self
 
     def watch(self, names: Sequence[str]) -> None:
         """Keep the outputs of these submodules in `watched` at every forward pass, and of no others.

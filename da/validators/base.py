@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from da.data.base import Role
+from da.data.streams import Role
 from da.types import Encoded
 
 

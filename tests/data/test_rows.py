@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch.testing import assert_close
 
-from da.data.rows import Draw, EvalSampler, Hidden, StreamSampler, Subset, TensorRows, stable_seed, uniform
+from da.data.rows import Draw, Hidden, Subset, TensorRows, stable_seed, uniform
+from da.data.samplers import EvalSampler, StreamSampler
 from da.types import HIDDEN
 
 SEEDS = st.integers(0, 2**63 - 1)

@@ -1,0 +1,85 @@
+"""The data and the network of a config, made to fit each other."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from da.build import build
+from da.data.base import DomainData
+from da.data.features import FeatureCache
+from da.data.record_data import RecordData
+from da.data.rows import Draw
+from da.models.network import Network
+
+DATA_FILE = "data.json"
+"""In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
+
+
+def assemble(cfg: DictConfig) -> tuple[DomainData, Network]:
+    """Build data and network; ValueError if the network can't read the rows."""
+    data = _data(cfg)
+    net: Network = build(cfg.net, "net")
+    if net.num_classes != data.num_classes:
+        raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
+    if cfg.data.get("cache_features"):
+        _cache_features(net, data)
+    _check_net_reads_data(cfg, net, data)
+    return data, net
+
+
+def _data(cfg: DictConfig) -> DomainData:
+    """Build the data, and fill in what the config leaves open for them to say, such as the number of classes."""
+    data: DomainData = build(cfg.data, "data")
+    for key, value in data.facts().items():
+        if cfg.data.get(key) is None:
+            OmegaConf.update(cfg, f"data.{key}", value, force_add=True)
+        elif cfg.data[key] != value:
+            raise ValueError(f"data.{key}={cfg.data[key]}, but the data have {value}")
+    return data
+
+
+def _cache_features(net: Network, data: DomainData) -> None:
+    if not isinstance(data, RecordData):
+        raise ValueError(f"data.cache_features=true: {type(data).__name__} can't; data that are read from files can")
+    if not net.freeze_backbone:
+        raise ValueError("data.cache_features=true needs a frozen backbone: net.freeze_backbone=true")
+    data.encode = FeatureCache(net.backbone)
+    net.reads_features = True
+
+
+def _check_net_reads_data(cfg: DictConfig, net: Network, data: DomainData) -> None:
+    rows = data.eval_set("target", "test")
+    if not len(rows):
+        raise ValueError(f"the target domain {data.names()['target']!r} has no test rows")
+    x = rows[Draw(torch.arange(min(2, len(rows))), 0)].x
+    try:
+        with torch.no_grad():
+            net.eval()(x)
+        net.train()
+    except (RuntimeError, TypeError) as error:
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(
+            f"net={cfg.names.net} can't read the rows of data={cfg.names.data}, of shape {shape}: "
+            f"{str(error).splitlines()[0]}; choose another net or data"
+        ) from error
+
+
+def write_data_file(data: DomainData, folder: Path) -> None:
+    """Write data.json into the run's folder, and print the notices that have come up since the last time."""
+    for notice in data.notices[data.told :]:
+        print(f"data: {notice}", file=sys.stderr, flush=True)
+    data.told = len(data.notices)
+    content = {
+        "classes": list(data.class_names),
+        "domains": data.names(),
+        "facts": data.facts(),
+        "state": data.state(),
+        "notices": data.notices,
+    }
+    draft = folder / f"{DATA_FILE}.part"
+    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(folder / DATA_FILE)

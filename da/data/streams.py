@@ -1,0 +1,72 @@
+"""The training streams: which domain each one reads, how long they are together, which rows they show."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from da.data.rows import Rows, Subset, stable_seed
+from da.types import HIDDEN
+
+Role = Literal["source", "target"]
+Split = Literal["val", "test"]
+Pairing = Literal["max", "min", "source", "target"]
+Balance = Literal["domain", "class", "none"]
+
+ROLE_OF_STREAM: Mapping[str, Role] = {
+    "source": "source",
+    "target": "target",
+    "target_strong": "target",
+    "labeled": "target",
+    "oracle": "target",
+}
+"""Training streams and the domain each one reads: `target` has its labels hidden, `target_strong` is a strong view
+of the same rows in the same order, `labeled` shows k labels a class, `oracle` shows them all."""
+
+SAME_ROWS = {"target_strong": "target"}
+"""Streams that draw the rows of another one."""
+
+LABEL_STREAMS = frozenset({"labeled", "oracle"})
+"""Streams that show target labels; a run that opens one says so in its results."""
+
+
+def batches_per_epoch(policy: int | Pairing | None, passes: Mapping[str, int]) -> int:
+    """Return the batches in an epoch, given how many it takes to pass the rows of each stream."""
+    if isinstance(policy, int):
+        return policy
+    if policy in ("max", None):
+        return max(passes.values())
+    if policy == "min":
+        return min(passes.values())
+    if policy not in passes:
+        raise ValueError(f"data.steps_per_epoch={policy}, but the streams of this method are {sorted(passes)}")
+    return passes[policy]
+
+
+def balanced_groups(rows: Rows, stream: str, balance: Mapping[str, Balance]) -> list[Tensor]:
+    """Return the row numbers of the groups of which each batch holds equally many; none: rows as they come."""
+    by = balance.get(SAME_ROWS.get(stream, stream), "domain")
+    if by == "class" and (rows.y == HIDDEN).any():
+        raise ValueError(f"data.balance.{stream}=class, but the labels of stream {stream!r} are hidden")
+    keys = {"class": rows.y, "domain": rows.domains}.get(by)
+    groups = [] if keys is None else [(keys == key).nonzero().flatten() for key in keys.unique()]
+    return groups if len(groups) > 1 else []
+
+
+def labelled_rows(rows: Rows) -> Rows:
+    """Return the rows that have a label; ValueError if none has."""
+    labelled = (rows.y != HIDDEN).nonzero().flatten()
+    if not len(labelled):
+        raise ValueError("this method reads target labels, but the target has none")
+    return rows if len(labelled) == len(rows) else Subset(rows, labelled)
+
+
+def few_rows(y: Tensor, labels_per_class: int, num_classes: int, seed: int) -> Tensor:
+    """Return the numbers of `labels_per_class` rows of every class, drawn by the seed."""
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(stable_seed(seed, "labeled")))
+    chosen = [order[y[order] == c][:labels_per_class] for c in range(num_classes)]
+    for c, rows in enumerate(chosen):
+        if len(rows) < labels_per_class:
+            raise ValueError(f"data.labels_per_class={labels_per_class}, but class {c} has {len(rows)} target rows")
+    return torch.cat(chosen)

@@ -1,28 +1,33 @@
 """Collect the complete runs of a sweep into a csv: python benchmarks/collect.py RUNS FILE."""
 
 import csv
-import json
 import sys
 from pathlib import Path
 
-from da.report.results import find_results, method_order
+from da.report.results import complete_runs, method_order
 
-COLUMNS = ("method", "source", "target", "seed", "target_acc_last", "steps", "seconds", "config_hash", "git_commit")
+IDENTITY = ("data", "source", "target", "method", "seed")
+MEASURED = ("target_acc_last", "target_acc_selected", "target_macro_f1_last", "source_acc_last", "seconds")
+COLUMNS = (*IDENTITY, *MEASURED, "steps", "config_hash", "git_commit")
 
 
 def collect(runs: Path) -> list[dict[str, object]]:
-    """One row a run: target test accuracy of the last epoch as a fraction. SystemExit for a run that failed."""
+    """One row a run, by task and method. Accuracies on test rows, as fractions."""
     rows = []
-    for result in find_results([runs]):
-        raw = json.loads((Path(result.folder) / "results.json").read_text())
-        if raw["status"] != "complete":
-            raise SystemExit(f"{result.folder} is {raw['status']}: {raw['error']}")
-        measured = {
-            "target_acc_last": f"{raw['test']['target_acc']['last']:.5f}",
-            "seconds": f"{raw['cost']['seconds']:.1f}",
+    for raw in complete_runs(runs):
+        test = {
+            f"{name}_{weights}": value
+            for name, by_weights in raw["test"].items()
+            for weights, value in by_weights.items()
+            if isinstance(value, float)
         }
-        rows.append({key: measured.get(key, raw.get(key)) for key in COLUMNS})
-    return sorted(rows, key=lambda row: (method_order(str(row["method"])), row["seed"]))
+        values = {**raw, **test, "seconds": raw["cost"]["seconds"]}
+        rows.append({key: _short(values.get(key), 1 if key == "seconds" else 5) for key in COLUMNS})
+    return sorted(rows, key=lambda r: (r["data"], r["source"], r["target"], method_order(str(r["method"])), r["seed"]))
+
+
+def _short(value: object, digits: int) -> object:
+    return f"{value:.{digits}f}" if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -93,3 +93,13 @@ def make_step(n: int = 12, m: int = 9, progress: float = 0.5, dtype: torch.dtype
 @pytest.fixture
 def clouds() -> tuple[torch.Tensor, torch.Tensor]:
     return normal(24, 5), normal(17, 5, seed=1)
+
+
+def views(weak, strong):
+    """A step whose target rows have these logits, and those under strong augmentation."""
+    step = make_step(m=len(weak))
+    streams = {
+        "target": step.target._replace(logits=weak),
+        "target_strong": step.streams["target_strong"]._replace(logits=strong),
+    }
+    return step._replace(streams=streams)

@@ -5,11 +5,10 @@ published.csv and short.csv.
 """
 
 import csv
-import json
 import sys
 from pathlib import Path
 
-from da.report.results import find_results, method_order
+from da.report.results import complete_runs, method_order
 from da.report.statistics import interval
 
 HERE = Path(__file__).parent
@@ -23,10 +22,7 @@ COLUMNS = [*IDENTITY, *ACCURACIES, *VALIDATORS, "steps", "seconds", "peak_memory
 def collect(runs: Path) -> list[dict[str, object]]:
     """One row a complete run. Accuracies are fractions; `oracle_` used target labels."""
     rows = []
-    for result in find_results([runs]):
-        raw = json.loads((Path(result.folder) / "results.json").read_text())
-        if raw["status"] != "complete":
-            raise SystemExit(f"{result.folder} is {raw['status']}: {raw['error']}")
+    for raw in complete_runs(runs):
         values = {
             **{key: raw[key] for key in ("method", "source", "target", "seed", "steps", "config_hash", "git_commit")},
             "target_acc_last": raw["test"]["target_acc"]["last"],

@@ -4,14 +4,13 @@ With RUNS, the folder of the finished sweep, both csv files are written anew fir
 """
 
 import csv
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from da.report.results import find_results
+from da.report.results import complete_runs
 from da.report.statistics import interval
 
 HERE = Path(__file__).parent
@@ -24,17 +23,13 @@ CURVES = ("kind", "method", "step", "weight", "distance")  # means over the seed
 
 
 def collect(runs: Path) -> None:
-    """Write results.csv and curves.csv. SystemExit for a run that failed."""
+    """Write results.csv and curves.csv."""
     results, curves = [], defaultdict(list)
     for kind in KINDS:
-        for found in find_results([runs / kind]):
-            folder = Path(found.folder)
-            raw = json.loads((folder / "results.json").read_text())
-            if raw["status"] != "complete":
-                raise SystemExit(f"{folder} is {raw['status']}: {raw['error']}")
+        for raw in complete_runs(runs / kind):
             row = {**raw, "kind": kind, "target_acc_last": f"{raw['test']['target_acc']['last']:.5f}"}
             results.append([row[key] for key in RESULTS])
-            for line in csv.DictReader((folder / "metrics.csv").read_text().splitlines()):
+            for line in csv.DictReader((raw["folder"] / "metrics.csv").read_text().splitlines()):
                 if line["train/align"]:
                     values = float(line["train/weight/align"]), float(line["train/align"])
                     curves[kind, raw["method"], int(line["step"])].append(values)

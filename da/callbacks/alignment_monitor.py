@@ -92,6 +92,8 @@ class AlignmentMonitor(Callback):
             why = "its weight is 0"
         elif not part.requires_grad:
             why = "its value has no gradient: it is computed under no_grad, or of detached tensors"
+        elif part.detach().abs() == 0:
+            why = "its value is 0: equal domains, or features that too large a weight has made constant"
         else:
             why = "no gradient arrives: detached features, a softmax over one output, or a reversal of strength 0"
         raise RuntimeError(

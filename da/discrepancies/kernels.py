@@ -31,11 +31,6 @@ def squared_distances(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     return (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
 
 
-def mean_bandwidth(d2: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
-    """Mean squared distance over the pairs i != j."""
-    return d2.sum() / (len(d2) * (len(d2) - 1))
-
-
 def scales_and_length(scales: Sequence[float], bandwidth: Bandwidth) -> tuple[tuple[float, ...], str | float]:
     """Return the scales and the one bandwidth they multiply: a list of bandwidths is a list of scales of 1.
 

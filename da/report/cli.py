@@ -3,38 +3,20 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import get_args
 
+from da.command import Parser, run_command
 from da.report.results import Metric, find_results
 from da.report.tables import Format, comparison, print_rich, render, runs_table
 
 
-class _UsageError(Exception):
-    """What argparse has to say about the command line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
-
-
 def main(argv: list[str]) -> int:
-    """Run `da report` with the words after it; 0, or 1 for what couldn't be read or written, or 2 for wrong usage."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # an arrow isn't worth a crash on a terminal of another encoding
-    try:
-        _report(_arguments(argv))
-    except _UsageError as error:
-        print(f"error: {error} (see da report --help)", file=sys.stderr)
-        return 2
-    except (OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    """Run `da report` with the words after it; see `run_command` for the exit status."""
+    return run_command("report", lambda: _report(_arguments(argv)))
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="da report", description="Means and 95 % intervals over seeds, of all runs below PATHS.")
+    parser = Parser(prog="da report", description="Means and 95 % intervals over seeds, of all runs below PATHS.")
     parser.add_argument("paths", nargs="+", metavar="PATHS", help="folders of runs, or folders above them")
     parser.add_argument(
         "--metric",

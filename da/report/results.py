@@ -79,6 +79,17 @@ def find_results(paths: Sequence[str | Path]) -> list[Result]:
     return [read_result(file) for file in sorted(files.values())]
 
 
+def complete_runs(runs: Path) -> list[dict[str, Any]]:
+    """Read results.json of every run below `runs`, its folder under "folder"; ValueError if one is not complete."""
+    found = []
+    for result in find_results([runs]):
+        if result.status != "complete":
+            raise ValueError(f"{result.folder} is {result.status}: {result.error}")
+        raw = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
+        found.append({**raw, "folder": result.folder})
+    return found
+
+
 def _results_files(path: Path) -> Iterator[Path]:
     if not path.exists():
         raise FileNotFoundError(f"{path} doesn't exist: give a run's folder, or a folder with runs anywhere below it")

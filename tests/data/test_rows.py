@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch.testing import assert_close
 
-from da.data.rows import Draw, Hidden, Subset, TensorRows, stable_seed, uniform
+from da.data.rows import Draw, Hidden, Joined, Subset, TensorRows, stable_seed, uniform
 from da.data.samplers import EvalSampler, StreamSampler
 from da.types import HIDDEN
 
@@ -144,3 +144,44 @@ def test_hidden_rows_differ_in_their_labels_only():
     assert hidden.y.tolist() == [HIDDEN, HIDDEN]
     assert (Hidden(numbered()).y == HIDDEN).all()
     assert all(torch.equal(getattr(shown, field), getattr(hidden, field)) for field in ("x", "domain", "index"))
+
+
+GROUPS = [torch.arange(0, 17), torch.arange(17, 20), torch.arange(20, 51)]
+
+
+def test_balanced_batches_hold_equally_many_rows_of_every_group_and_pass_each_before_they_repeat_it():
+    rows = [draw.rows for draw in StreamSampler(51, 8, steps=40, seed=1, stream="source", groups=GROUPS)]
+    for batch in rows:
+        counts = [int(torch.isin(batch, group).sum()) for group in GROUPS]
+        assert set(counts) <= {2, 3}
+        assert sum(counts) == 8
+    for group in GROUPS:
+        own = torch.cat(rows)[torch.isin(torch.cat(rows), group)]
+        for one_pass in own.split(len(group))[:-1]:
+            assert sorted(one_pass.tolist()) == group.tolist()
+
+
+def test_balanced_batches_are_the_same_after_a_resume_and_on_two_processes():
+    used = StreamSampler(51, 8, steps=5, seed=1, stream="source", groups=GROUPS)
+    whole = list(StreamSampler(51, 8, steps=10, seed=1, stream="source", groups=GROUPS))
+    used.set_epoch(1)
+    assert same(whole[5:], list(used))
+    parts = [list(StreamSampler(51, 8, 10, 1, "source", rank, 2, GROUPS)) for rank in range(2)]
+    assert same([Draw(torch.cat([a.rows, b.rows]), a.seed) for a, b in zip(*parts, strict=True)], whole)
+
+
+def test_joined_rows_are_those_of_their_parts():
+    parts = [TensorRows(torch.arange(4.0), torch.zeros(4), 0), TensorRows(10 + torch.arange(3.0), torch.ones(3), 5)]
+    joined = Joined(parts)
+    samples = joined[Draw(torch.tensor([6, 0, 4, 3]), 0)]
+    assert samples.x.tolist() == [12.0, 0.0, 10.0, 3.0]
+    assert samples.y.tolist() == [1, 0, 1, 0]
+    assert samples.domain.tolist() == [5, 0, 5, 0]
+    assert samples.index.tolist() == [6, 0, 4, 3]
+    assert joined.domains.tolist() == [0] * 4 + [5] * 3
+
+
+def test_rows_may_be_mappings_of_tensors():
+    x = {"ids": torch.arange(12).view(6, 2), "mask": torch.ones(6, 2)}
+    joined = Joined([TensorRows(x, torch.zeros(6), 0), TensorRows(x, torch.zeros(6), 1)])
+    assert joined[Draw(torch.tensor([7, 2]), 0)].x["ids"].tolist() == [[2, 3], [4, 5]]

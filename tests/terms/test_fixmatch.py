@@ -4,19 +4,10 @@ import math
 
 import pytest
 import torch
-from conftest import make_step, normal
+from conftest import normal, views
 from torch.testing import assert_close
 
 from da.terms.fixmatch import FixMatch
-
-
-def views(weak, strong):
-    step = make_step(m=len(weak))
-    streams = {
-        "target": step.target._replace(logits=weak),
-        "target_strong": step.streams["target_strong"]._replace(logits=strong),
-    }
-    return step._replace(streams=streams)
 
 
 @pytest.mark.parametrize("temperature", [None, 0.5])

@@ -4,20 +4,11 @@ import math
 
 import pytest
 import torch
-from conftest import make_step, normal
+from conftest import normal, views
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from da.terms.mcc import ConfusionConsistency, class_confusion
-
-
-def views(weak, strong):
-    step = make_step(m=len(weak))
-    streams = {
-        "target": step.target._replace(logits=weak),
-        "target_strong": step.streams["target_strong"]._replace(logits=strong),
-    }
-    return step._replace(streams=streams)
 
 
 def certain(*classes, c=3):

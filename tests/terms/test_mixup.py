@@ -30,7 +30,7 @@ def test_mixup_equals_the_papers_definition_in_loops(stream):
         if stream == "source":
             y = [[float(k == int(rows.y[row])) for k in range(3)] for row in (i, j)]
         else:
-            y = [rows.logits[row].softmax(0).tolist() for row in (i, j)]
+            y = [step.net(x[row][None])[1][0].softmax(0).tolist() for row in (i, j)]
         mixed = share * x[i] + (1 - share) * x[j]
         log_p = step.net(mixed[None])[1][0].log_softmax(0).detach()
         total -= sum((share * y[0][k] + (1 - share) * y[1][k]) * float(log_p[k]) for k in range(3))

@@ -36,6 +36,7 @@ requirements:
 
 docs: install
 	$(BIN)/python scripts/make_docs.py
+	$(BIN)/python scripts/make_datasets.py
 
 clean:
 	rm -rf $(VENV) site

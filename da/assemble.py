@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -12,16 +14,20 @@ from da.build import build
 from da.data.base import DomainData
 from da.data.features import FeatureCache
 from da.data.record_data import RecordData
-from da.data.rows import Draw
+from da.data.rows import Draw, Subset, TensorRows
 from da.models.network import Network
+from da.types import take_rows
 
 DATA_FILE = "data.json"
 """In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
 
 
-def assemble(cfg: DictConfig) -> tuple[DomainData, Network]:
-    """Build data and network; ValueError if the network can't read the rows."""
-    data = _data(cfg)
+def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
+    """Build data and network; ValueError if the network can't read the rows.
+
+    `rows` are arguments of the data that no config can give: what is in memory already.
+    """
+    data = _data(cfg, **rows)
     net: Network = build(cfg.net, "net")
     if net.num_classes != data.num_classes:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
@@ -31,9 +37,9 @@ def assemble(cfg: DictConfig) -> tuple[DomainData, Network]:
     return data, net
 
 
-def _data(cfg: DictConfig) -> DomainData:
+def _data(cfg: DictConfig, **rows: Any) -> DomainData:
     """Build the data, and fill in what the config leaves open for them to say, such as the number of classes."""
-    data: DomainData = build(cfg.data, "data")
+    data: DomainData = build(cfg.data, "data", **rows)
     for key, value in data.facts().items():
         if cfg.data.get(key) is None:
             OmegaConf.update(cfg, f"data.{key}", value, force_add=True)
@@ -78,8 +84,30 @@ def write_data_file(data: DomainData, folder: Path) -> None:
         "domains": data.names(),
         "facts": data.facts(),
         "state": data.state(),
+        "input": _input(data),
         "notices": data.notices,
     }
     draft = folder / f"{DATA_FILE}.part"
     draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(folder / DATA_FILE)
+
+
+def _input(data: DomainData) -> dict[str, Any]:
+    """Return shape and type of a target row as the data hold it, and as the network reads it."""
+    rows, first = data.eval_set("target", "test"), Draw(torch.arange(1), 0)
+    while isinstance(rows, Subset):
+        rows = rows.rows
+    x, transform = (rows.x, rows.transform) if isinstance(rows, TensorRows) else (rows[first].x, None)
+    if isinstance(data, RecordData):  # whose rows may be cached features
+        x, transform = data.records(data.target).x, data.transforms(data.target)[1]
+    stored = take_rows(x, first.rows)
+    return {
+        "stored": _described(stored),
+        "network": _described(stored if transform is None else transform(stored, first)),
+    }
+
+
+def _described(x: Any) -> dict[str, Any]:
+    if isinstance(x, Mapping):
+        return {name: _described(part) for name, part in x.items()}
+    return {"shape": list(x.shape[1:]), "dtype": str(x.dtype).removeprefix("torch.")}

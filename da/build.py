@@ -22,12 +22,15 @@ def build(node: DictConfig, where: str, **runtime: Any) -> Any:
 
     Raises ValueError or TypeError naming the option and its value, and whatever the constructor raises.
     """
-    check(OmegaConf.to_container(node, resolve=True), where)
+    plain = OmegaConf.to_container(node, resolve=True)
+    check(plain, where)
+    # Without interpolations: Hydra would resolve them in place, down to those of nodes elsewhere that `node` refers to.
+    resolved: Any = OmegaConf.create(plain)
     try:
         if not runtime:
-            return instantiate(node, _convert_="all")
+            return instantiate(resolved, _convert_="all")
         # As a partial, since Hydra would turn dataclasses among the runtime arguments into dicts.
-        return instantiate(node, _convert_="all", _partial_=True)(**runtime)
+        return instantiate(resolved, _convert_="all", _partial_=True)(**runtime)
     except InstantiationException as error:
         raise error.__cause__ or error from None
 

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,7 +26,13 @@ from da.settings import check_settings, register_resolvers
 USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
        da train -m [option=value,value ...]   train many
        da report RUNS...                  a table over runs: da report --help
+       da predict RUN INPUTS              classes of new files, tables or arrays: da predict --help
+       da export RUN --format FORMAT      the network for use without lambda-da: da export --help
+       da cache                           what is kept on disk to be fast: da cache --help
 """
+
+COMMANDS = {"report": "da.report.cli", "predict": "da.predict", "export": "da.export", "cache": "da.cache_cli"}
+"""Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""
 
 
 def config_dir() -> str:
@@ -44,14 +51,12 @@ def main() -> int:
     if command in ("help", "-h", "--help"):
         print(USAGE, end="")
         return 0
-    if command == "report":
-        from da.report.cli import main as report
-
-        return report(arguments)
+    if command in COMMANDS:
+        return int(import_module(COMMANDS[command]).main(arguments))
     if command == "train":
         del sys.argv[1]  # a process that Lightning starts again gets the bare options
     elif "=" not in command and not command.startswith("-"):
-        return _fail(f"there is no command {command!r}; there are train and report")
+        return _fail(f"there is no command {command!r}; there are train, {', '.join(COMMANDS)}")
     return _hydra()
 
 

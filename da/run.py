@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Whatever goes wrong is raised, after results.json says `failed`.
     """
     check_settings(cfg)
-    _quiet()
+    quiet()
     record = RunRecord(cfg)
     if _leads():
         record.start(keep=cfg.resume is not None)
@@ -110,13 +110,7 @@ def fit(
     resume: str | None = None,
 ) -> Fitted:
     """Train the method that the config holds under `stage` ("method" or "pretrain")."""
-    method: Method = build(
-        cfg[stage],
-        stage,
-        net=net,
-        optimizer=build(cfg.optimizer, "optimizer"),
-        lr_schedule=build(cfg.lr_schedule, "lr_schedule"),
-    )
+    method = build_method(cfg, stage, net)
     data.load(method.streams, method.evaluated)
     if _leads():
         write_data_file(data, Path(cfg.run_dir))
@@ -125,16 +119,12 @@ def fit(
     checkpoints = folder / "checkpoints"
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
-    trainer: pl.Trainer = build(
-        cfg.trainer,
-        "trainer",
-        default_root_dir=folder,
+    trainer = build_trainer(
+        cfg,
+        folder,
         callbacks=[scores, SeedEachBatch(cfg.seed), *monitors, make_progress(label), *_savers(checkpoints, scores)],
         logger=[CSVLogger(folder, name="", version=""), *loggers],
-        use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
-        num_sanity_val_steps=0,
         enable_progress_bar=on_terminal(),
-        enable_model_summary=False,
     )
     if resume is not None:
         check_fits(load_checkpoint(resume)["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
@@ -144,6 +134,27 @@ def fit(
         kept = f"; the last good checkpoint is {checkpoints / 'last.ckpt'}" if trainer.current_epoch else ""
         raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
     return Fitted(method, trainer, scores, checkpoints / "last.ckpt", checkpoints / "selected.ckpt")
+
+
+def build_method(cfg: DictConfig, stage: str, net: Network) -> Method:
+    """Build the method that the config holds under `stage`, to train `net`."""
+    optimizer, lr_schedule = build(cfg.optimizer, "optimizer"), build(cfg.lr_schedule, "lr_schedule")
+    method: Method = build(cfg[stage], stage, net=net, optimizer=optimizer, lr_schedule=lr_schedule)
+    return method
+
+
+def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
+    """Build the trainer of the config, with what no run lets Lightning decide."""
+    trainer: pl.Trainer = build(
+        cfg.trainer,
+        "trainer",
+        default_root_dir=folder,
+        use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        **options,
+    )
+    return trainer
 
 
 def _savers(folder: Path, scores: Scores) -> tuple[ModelCheckpoint, ModelCheckpoint]:
@@ -202,7 +213,7 @@ def _leads() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what Lightning says about things that are so on purpose."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in (

@@ -13,6 +13,9 @@ NOT_IDENTITY = frozenset(
 )
 """Settings that do not change what is trained: two runs that differ in these only are the same run."""
 
+PLACES = ("root", "places", "fetch", "sha256")
+"""Options of the data that say where files are, not what is in them."""
+
 SETTINGS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "selection_metric": str,
@@ -57,7 +60,7 @@ def check_settings(cfg: DictConfig) -> None:
 def config_hash(cfg: DictConfig) -> str:
     """Return 12 hexadecimal digits that name what is trained: the resolved config without `NOT_IDENTITY`.
 
-    The place of the data files is left out too: the files are identified by their own hashes.
+    The places of the data files are left out too: the files are identified by their own hashes.
     """
     identity: dict[str, Any] = {}
     for key in cfg:
@@ -66,7 +69,8 @@ def config_hash(cfg: DictConfig) -> str:
         node = cfg[key]
         identity[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if isinstance(identity.get("data"), dict):
-        identity["data"].pop("root", None)
+        for key in PLACES:
+            identity["data"].pop(key, None)
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -77,10 +81,10 @@ def run_name(data: str, method: str, root: DictConfig) -> str:
     return "/".join(filter(None, [data, task, method, f"seed{root.seed}-{config_hash(root)}"]))
 
 
-def slug(domain: str | Sequence[str]) -> str:
+def slug(domain: str | int | Sequence[str | int]) -> str:
     """Name of a domain, or of several, for a folder: that of its file or folder, in letters, digits, . and _ only."""
-    names = [domain] if isinstance(domain, str) else list(domain)
-    stems = [name.rstrip("/").rpartition("/")[2] for name in names]
+    names = [domain] if isinstance(domain, str | int) else list(domain)
+    stems = [str(name).rstrip("/").rpartition("/")[2] for name in names]
     return "+".join(
         re.sub(r"[^\w.]+", "_", re.sub(r"\.(npz|csv|parquet|safetensors|zip)$", "", stem)) for stem in stems
     )

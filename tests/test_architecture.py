@@ -21,11 +21,13 @@ BELOW = {  # what a package may import of ours
     "validators": {"types", "terms", "data"},
     "settings": set(),
     "record": {"settings"},
-    "report": {"record", "settings"},
+    "report": {"command", "record", "settings"},
     "callbacks": {"types", "data", "models", "terms", "methods", "validators", "report"},
     "build": set(),
-    "assemble": {"build", "data", "models"},
+    "command": set(),
+    "assemble": {"build", "data", "models", "types"},
     "cost": set(),
+    "use": {"assemble", "build", "data", "models"},
 }
 
 

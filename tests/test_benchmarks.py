@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import config
+from conftest import config, options
 
 from da.run import run
 from da.settings import config_hash
@@ -52,6 +52,26 @@ def test_the_experiments_still_say_what_was_run():
             f"experiment=digits_{row['source']}_{row['target']}", f"method={row['method']}", f"seed={row['seed']}"
         )
         assert config_hash(cfg) == row["config_hash"]
+
+
+def test_every_term_and_discrepancy_was_run_at_the_default_it_has_now():
+    rows = list(csv.DictReader((ROOT / "benchmarks/terms/results.csv").read_text().splitlines()))
+    wanted = {"source_only", *(f"align-{name}" for name in options("discrepancy"))}
+    wanted |= {f"source_only+{name}" for name in options("term") if name != "align"}
+    assert {(row["method"], row["seed"]) for row in rows} == {(name, seed) for name in wanted for seed in "012"}
+    for row in rows:
+        method, _, term = row["method"].partition("+")
+        name, _, discrepancy = method.partition("-")
+        cfg = config(
+            "data=digits_demo",
+            f"seed={row['seed']}",
+            "trainer.max_epochs=4",
+            "data.steps_per_epoch=100",
+            f"method={name}",
+            *([f"discrepancy={discrepancy}"] if discrepancy else []),
+            *([f"term={term}"] if term else []),
+        )
+        assert config_hash(cfg) == row["config_hash"], row["method"]
 
 
 WEIGHTS = ROOT / "benchmarks/weights"

@@ -118,7 +118,8 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path, da_here):
-    assert da_here("trian") == (1, "", "error: there is no command 'trian'; there are train and report\n")
+    known = "there are train, report, predict, export, cache"
+    assert da_here("trian") == (1, "", f"error: there is no command 'trian'; {known}\n")
 
 
 def test_a_checkpoint_of_another_net_is_refused(tmp_path, da_here):

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CONF, TOY, config, options
+from nets import example, net_config
 from omegaconf import OmegaConf
 
 from da.build import build
 from da.data.rows import Draw
 
 NETS = options("net")
-IMAGES = {"lenet": "digits_demo", "dtn": "digits_demo", "torchvision": "digits_demo", "mlp": "toy"}
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
@@ -30,10 +30,8 @@ def test_every_experiment_composes_with_every_method(name):
 
 @pytest.mark.parametrize("name", NETS)
 def test_feature_dim_and_num_classes_are_what_the_network_gives(name):
-    cfg = config(f"data={IMAGES[name]}", f"net={name}")
-    net = build(cfg.net, "net").eval()
-    x = torch.zeros(2, 2) if name == "mlp" else torch.zeros(2, cfg.net.input.channels, *[cfg.net.input.size] * 2)
-    z, logits = net(x)
+    cfg = net_config(name)
+    z, logits = build(cfg.net, "net").eval()(example(cfg))
     assert z.shape == (2, cfg.net.feature_dim)
     assert logits.shape == (2, cfg.data.num_classes)
 

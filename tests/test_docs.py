@@ -26,15 +26,16 @@ MEASURED = {"train/loss/<update>", "alignment/<term>/norm"}  # of methods with s
 GROUPS = ("data", "net", "method", "optimizer", "lr_schedule", "trainer", "validators", "logger", "pretrain")
 
 
-def make_docs():
-    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
+def make_docs(script="make_docs"):
+    spec = importlib.util.spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_generated_pages_are_what_make_docs_writes(capsys):
-    assert make_docs().main(["--check"]) == 0, capsys.readouterr().err
+@pytest.mark.parametrize("script", ["make_docs", "make_datasets"])
+def test_the_generated_pages_are_what_make_docs_writes(script, capsys):
+    assert make_docs(script).main(["--check"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

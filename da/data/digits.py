@@ -1,27 +1,31 @@
-"""MNIST, USPS and SVHN: every pair of them is a domain-adaptation task."""
+"""MNIST, USPS, SVHN, MNIST-M and SYN digits: every pair of them is a domain-adaptation task."""
 
 import hashlib
-import os
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
+from scipy.io import loadmat
 from torch import Tensor
 from torchvision import datasets
 
-from da.data.base import Domain, DomainData, hold_out
+from da.data.base import Domain, hold_out
+from da.data.download import (
+    checked_sha256,
+    data_root,
+    how_to_set_root,
+    read_torchvision,
+    sha256,
+)
+from da.data.image_inputs import ImageInputs
 from da.data.images import Affine, Chain, ToNetwork, resize
+from da.data.mnistm import FETCH_PHOTOS, blend, find_photos
 from da.data.rows import TensorRows, Transform
 from da.data.streams import Role
 
-NAMES = ("mnist", "usps", "svhn")
+NAMES = ("mnist", "usps", "svhn", "mnistm", "synth")
 """The domains; a domain's id is its place here."""
 
 SHA256 = {
@@ -36,10 +40,8 @@ WEB = {
 }
 """Where torchvision downloads from."""
 
-PROBE_SECONDS = 8.0
-
-ROOT_VARIABLE = "DA_DATA_ROOT"
-CACHE = Path("~/.cache/lambda-da")
+SYNTH_FILES = {"train": "synth_train_32x32.mat", "test": "synth_test_32x32.mat"}
+FETCH_SYNTH = "Fetch SynthDigits.zip from http://yaroslav.ganin.net (Ganin & Lempitsky 2015) and unpack it into"
 
 
 class Images(NamedTuple):
@@ -52,15 +54,18 @@ class Images(NamedTuple):
     sha256: str
 
 
-class Digits(DomainData):
-    """Two of mnist, usps and svhn as source and target.
+class Digits(ImageInputs):
+    """Two of mnist, usps, svhn, mnistm and synth as source and target.
 
     The protocol of SHOT, CDAN and TLL ("full"): the target's whole train split without labels, scored on the
     target's test split; `val_fraction` of the source's train split is held out. The target's val rows are its
     train rows. USPS is the file with 7,291 train and 2,007 test images.
 
-    Files are looked for in this order: `<root>/digits/mnist.npz` (checked against its sha256), then
-    torchvision's files under `<root or ~/.cache/lambda-da>/torchvision`, which are downloaded if missing.
+    Files are looked for in this order: `<root>/digits/mnist.npz` (checked against its sha256), then for mnist, usps and
+    svhn torchvision's files under `<root or ~/.cache/lambda-da>/torchvision`, which are downloaded if missing. For
+    synth (SYN digits) the published `synth_{train,test}_32x32.mat` in `<root>/digits`. MNIST-M is made: it was only
+    published as a pickle (`da.data.mnistm`). An npz of mnistm or synth holds x_train, y_train, x_test, y_test, the
+    images as uint8 [n, h, w, 3].
 
     Args:
         source, target: two different names of `NAMES`.
@@ -102,8 +107,8 @@ class Digits(DomainData):
             )
         self._names: dict[Role, str] = {"source": source, "target": target}
         self.root, self.size, self.val_fraction = root, size, val_fraction
-        self.transform: Transform = ToNetwork(channels, size)
-        self.augmented = Chain((Affine(**augment), self.transform)) if augment else self.transform
+        self.transform = ToNetwork(channels, size)
+        self.augmented: Transform = Chain((Affine(**augment), self.transform)) if augment else self.transform
         self._hashes: dict[str, str] = {}
 
     def names(self) -> dict[Role, str]:
@@ -128,50 +133,69 @@ class Digits(DomainData):
 
 def read_digits(name: str, root: str | None) -> Images:
     """Read a domain from the first place that has it."""
-    folder = root or os.environ.get(ROOT_VARIABLE)
-    file = Path(folder).expanduser() / "digits" / f"{name}.npz" if folder and f"{name}.npz" in SHA256 else None
-    if file is not None and file.is_file():
+    digits = (data_root(root) or Path("<data.root>")) / "digits"
+    file = digits / f"{name}.npz"
+    if name != "svhn" and file.is_file():
         return _read_npz(file)
-    downloads = (Path(folder) if folder else CACHE).expanduser() / "torchvision"
-    try:
-        with _patience(30.0):
-            return _read_torchvision(name, downloads)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise FileNotFoundError(
-            f"no images of {name!r}: looked for "
-            + (f"{file}, " if file else "")
-            + f"torchvision's files in {downloads}, and a download from {WEB[name]} ({error}). Set the environment "
-            f"variable {ROOT_VARIABLE} (now {os.environ.get(ROOT_VARIABLE)!r}) or data.root (now {root!r}) to a folder "
-            "that has them, or run once with a network"
-        ) from error
-
-
-def sha256(file: Path) -> str:
-    """Return the sha256 of a file's content."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    if name == "mnistm":
+        return _make_mnistm(digits, root)
+    if name == "synth":
+        return _read_synth(digits, root)
+    also = f"{file}, " if file.name in SHA256 else ""
+    return read_torchvision(name, lambda folder, fetch: _read_torchvision(name, folder, fetch), WEB[name], root, also)
 
 
 def _read_npz(file: Path) -> Images:
-    found, expected = sha256(file), SHA256[file.name]
-    if found != expected:
-        raise ValueError(
-            f"{file} is not the file it should be: its sha256 is {found}, expected {expected}. Copy it again, or "
-            "remove it to have torchvision's files used instead"
-        )
+    found = checked_sha256(file, SHA256.get(file.name), ", or remove it to have torchvision's files used instead")
     with np.load(file, allow_pickle=False) as arrays:
         tensors = {key: torch.from_numpy(arrays[key]) for key in ("x_train", "y_train", "x_test", "y_test")}
-        return Images(**tensors, sha256=found)
+    for key, x in tensors.items():
+        if x.ndim == 4 and x.shape[-1] == 3:
+            tensors[key] = x.permute(0, 3, 1, 2).contiguous()
+    return Images(**tensors, sha256=found)
 
 
-def _read_torchvision(name: str, folder: Path) -> Images:
-    """Read torchvision's files; they are downloaded only if they're missing and the web site answers."""
-    try:
-        train, test = (_open_torchvision(name, split, folder, download=False) for split in ("train", "test"))
-    except (OSError, RuntimeError, EOFError):
-        _probe(WEB[name])
-        train, test = (_open_torchvision(name, split, folder, download=True) for split in ("train", "test"))
-    digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in (*train, *test)))
-    return Images(*train, *test, digest.hexdigest())
+def _make_mnistm(digits: Path, root: str | None) -> Images:
+    photos = find_photos(digits)
+    if photos is None:
+        raise FileNotFoundError(
+            f"no images of 'mnistm': looked for {digits}/mnistm.npz, and for photos to make them of. "
+            f"{FETCH_PHOTOS} {digits}. {how_to_set_root(root)}"
+        )
+    mnist = read_digits("mnist", root)
+    x_train, x_test = (blend(x, photos, part) for x, part in ((mnist.x_train, "train"), (mnist.x_test, "test")))
+    return Images(x_train, mnist.y_train, x_test, mnist.y_test, _content_hash(x_train, x_test))
+
+
+def _read_synth(digits: Path, root: str | None) -> Images:
+    files = {part: digits / name for part, name in SYNTH_FILES.items()}
+    if not all(file.is_file() for file in files.values()):
+        raise FileNotFoundError(
+            f"no images of 'synth': looked for {digits}/synth.npz and for {' and '.join(SYNTH_FILES.values())} there. "
+            f"{FETCH_SYNTH} {digits}. {how_to_set_root(root)}"
+        )
+    hashes = "".join(sha256(file) for file in files.values())
+    parts = {part: _read_mat(file) for part, file in files.items()}
+    return Images(*parts["train"], *parts["test"], sha256=hashlib.sha256(hashes.encode()).hexdigest())
+
+
+def _read_mat(file: Path) -> tuple[Tensor, Tensor]:
+    """Read images uint8 [n, 3, h, w] and labels from a .mat file laid out as SVHN's: X [h, w, 3, n], y [n, 1]."""
+    content = loadmat(file, variable_names=["X", "y"])
+    x = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1))
+    return torch.from_numpy(x), torch.from_numpy(content["y"].reshape(-1).astype(np.int64) % 10)  # 10 may stand for 0
+
+
+def _read_torchvision(name: str, folder: Path, download: bool) -> Images:
+    train, test = (_open_torchvision(name, split, folder, download) for split in ("train", "test"))
+    return Images(*train, *test, _content_hash(*train, *test))
+
+
+def _content_hash(*parts: Tensor) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _open_torchvision(name: str, split: str, folder: Path, download: bool) -> tuple[Tensor, Tensor]:
@@ -181,33 +205,3 @@ def _open_torchvision(name: str, split: str, folder: Path, download: bool) -> tu
     kind = datasets.MNIST if name == "mnist" else datasets.USPS
     digits = kind(folder, train=split == "train", download=download)
     return torch.as_tensor(digits.data), torch.as_tensor(digits.targets)
-
-
-def _probe(url: str) -> None:
-    """Raise ConnectionError unless the web site answers within `PROBE_SECONDS`, name resolution included."""
-    failure: list[OSError] = []
-
-    def ask() -> None:
-        try:
-            urlopen(Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
-        except HTTPError:  # a refusal is an answer
-            pass
-        except OSError as error:
-            failure.append(error)
-
-    thread = Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    if failure or thread.is_alive():
-        raise ConnectionError(failure[0] if failure else f"no answer in {PROBE_SECONDS:g} seconds")
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Let no socket wait longer than this: torchvision sets no timeout of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

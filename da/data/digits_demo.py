@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from da.data.base import Domain, DomainData, hold_out
+from da.data.base import Domain, hold_out
+from da.data.image_inputs import ImageInputs
 from da.data.images import ToNetwork, warp
 from da.data.rows import TensorRows
 from da.data.streams import Role
@@ -33,7 +34,7 @@ OVERSAMPLING = 2  # printed digits are drawn and moved at twice the size: smooth
 CHUNK = 1024
 
 
-class DigitsDemo(DomainData):
+class DigitsDemo(ImageInputs):
     """Printed digits ("fonts", source) and scikit-learn's 1,797 handwritten ones ("handwritten", target).
 
     White on black, centred by their bounding box, about 20/28 of the image high. The source is rendered in

@@ -85,6 +85,10 @@ class RecordData(DomainData):
         labels = self.records(name).labels
         return None if labels is None else set(labels) - {""}
 
+    def transforms(self, name: str) -> tuple[Transform | None, Transform | None]:
+        """Return what becomes of a domain's rows when they are trained on, and when they are scored."""
+        return self.train_transform, self.eval_transform
+
     def short_name(self, name: str) -> str:
         """Return what a domain is called in results and tables."""
         return name
@@ -153,10 +157,9 @@ class RecordData(DomainData):
         records = self.records(name)
         number = (*self.sources, self.target).index(name)
         y = self._numbers(role, name, records)
-        train, evaluated = self._rows(records, y, number)
-        split = split_rows(records, self.val_fraction if role == "source" else 0.0, self.test_fraction)
-        if role == "source":
-            self.notices += [f"{name}: {notice}" for notice in keep_trained(split, y.numpy(), self.class_names)]
+        train, evaluated = self._rows(name, records, y, number)
+        split, notices = self.split(name)
+        self.notices += [f"{name}: {notice}" for notice in notices]
         rows = {part: (split == part).nonzero()[0] for part in ("train", "val", "test")}
         self._note_content(role, name, records.content, rows)
         chosen = {part: torch.from_numpy(numbers) for part, numbers in rows.items()}
@@ -164,6 +167,15 @@ class RecordData(DomainData):
         val = Subset(evaluated, chosen["val"]) if len(chosen["val"]) else adapted
         test = Subset(evaluated, chosen["test"]) if len(chosen["test"]) else val
         return Domain(self.short_name(name), Subset(train, chosen["train"]), val, test)
+
+    def split(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """Return "train", "val" or "test" for every row of a domain, and what to tell the user of it."""
+        records = self.records(name)
+        if name == self.target:
+            return split_rows(records, 0.0, self.test_fraction), []
+        split = split_rows(records, self.val_fraction, self.test_fraction)
+        y = class_numbers(records.labels or [""] * len(split), self.class_names)
+        return split, keep_trained(split, y.numpy(), self.class_names)
 
     def _numbers(self, role: Role, name: str, records: Records) -> Tensor:
         labels = records.labels if records.labels is not None else [""] * len(records.keys)
@@ -179,13 +191,14 @@ class RecordData(DomainData):
             self.notices.append(f"{name}: {rows} rows of classes that only it has are not scored: {listed(unknown)}")
         return class_numbers(labels, self.class_names)
 
-    def _rows(self, records: Records, y: Tensor, number: int) -> tuple[Rows, Rows]:
+    def _rows(self, name: str, records: Records, y: Tensor, number: int) -> tuple[Rows, Rows]:
         """Return the rows as they are trained on, and as they are scored."""
-        evaluated = TensorRows(records.x, y, number, self.eval_transform)
+        train_transform, eval_transform = self.transforms(name)
+        evaluated = TensorRows(records.x, y, number, eval_transform)
         if self.encode is not None:
             cached = TensorRows(self.encode(evaluated, records.sha256), y, number)
             return cached, cached
-        return TensorRows(records.x, y, number, self.train_transform), evaluated
+        return TensorRows(records.x, y, number, train_transform), evaluated
 
     def _note_content(self, role: Role, name: str, content: np.ndarray, rows: dict[str, np.ndarray]) -> None:
         test = content[rows["test"]] if len(rows["test"]) else content[:0]

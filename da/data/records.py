@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,3 +80,14 @@ def content_hashes(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, str]:
         whole.update(row)
         rows[i] = int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little")
     return rows, whole.hexdigest()
+
+
+def labelled_sha256(sha256: str, labels: Sequence[str] | None) -> str:
+    """Return the sha256 of rows, whose own is given, together with their labels."""
+    return sha256 if labels is None else hashlib.sha256("\n".join([sha256, *labels]).encode()).hexdigest()
+
+
+def file_label(file: str, files: Sequence[str]) -> str:
+    """Return what a file is called as a domain: its name without folder and suffix, if no other of `files` has it."""
+    stem = PurePath(file).stem
+    return stem if [PurePath(other).stem for other in files].count(stem) == 1 else file

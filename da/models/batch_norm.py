@@ -49,9 +49,14 @@ class SharedBatchNorm(_BatchNorm):
 
 
 def share_batch_norm(module: nn.Module) -> None:
-    """Replace every batch norm inside `module` by a `SharedBatchNorm` with the same parameters and buffers."""
+    """Replace every batch norm inside `module` by a `SharedBatchNorm` with the same parameters and buffers.
+
+    Raises TypeError for a subclass with a `forward` of its own, which may do more than normalise.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            if type(child).forward is not _BatchNorm.forward:
+                raise TypeError(f"layer {name!r} is a {type(child).__name__}: it can't become a SharedBatchNorm")
             shared = SharedBatchNorm(
                 child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
             )

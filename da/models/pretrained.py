@@ -1,12 +1,10 @@
 """Any classifier of torchvision as a backbone."""
 
-from pathlib import Path
-
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
 from da.models.state import check_fits
+from da.models.weight_files import read_weights
 
 
 class Torchvision(nn.Module):
@@ -15,7 +13,8 @@ class Torchvision(nn.Module):
     Args:
         name: one of `torchvision.models.list_models(module=torchvision.models)`.
         weights: None for a random start, the name of a torchvision weights entry ("DEFAULT",
-            "IMAGENET1K_V1") which is downloaded and checked, or the path of a .safetensors file.
+            "IMAGENET1K_V1") which is downloaded and checked, or a .safetensors file of all of the classifier, by its
+            path or its name in `<DA_DATA_ROOT>/weights` (see `read_weights`).
 
     Neither way executes pickled code.
     """
@@ -42,20 +41,12 @@ _EXTRA = {name: {"init_weights": False} for name in ("googlenet", "inception_v3"
 
 
 def _state_dict(name: str, weights: str, model: nn.Module) -> dict[str, Tensor]:
-    if not weights.endswith(".safetensors"):
-        entries = models.get_model_weights(name)
-        if weights not in entries.__members__:
-            raise ValueError(
-                f"net.backbone.weights={weights}: torchvision's {name} has {', '.join(entries.__members__)}; "
-                "or give the path of a .safetensors file"
-            )
+    entries = models.get_model_weights(name)
+    if weights in entries.__members__:
         state: dict[str, Tensor] = entries[weights].get_state_dict(progress=False, check_hash=True, weights_only=True)
         return state
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"net.backbone.weights={weights}: no such file")
-    state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
-    check_fits(state, model.state_dict(), str(path), name)
+    state = read_weights(weights, f"torchvision's {name} has {', '.join(entries.__members__)}")
+    check_fits(state, model.state_dict(), weights, name)
     return state
 
 

@@ -7,9 +7,11 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.io import savemat
 from torch.testing import assert_close
 
-from da.data import digits
+from da.data import digits, download
 from da.data.digits import Digits
 from da.data.rows import Draw
 
@@ -28,12 +30,12 @@ def everything(rows):
 def nowhere(tmp_path, monkeypatch):
     """Neither a data folder, nor a cache, nor a network."""
     monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(digits, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
 
     def refuse(*_, **__):
         raise URLError("no network")
 
-    monkeypatch.setattr(digits, "urlopen", refuse)
+    monkeypatch.setattr(download, "urlopen", refuse)
 
 
 @pytest.fixture
@@ -138,12 +140,99 @@ def test_silent_network_does_not_hang(monkeypatch):
         time.sleep(10)
         raise URLError("too late")
 
-    monkeypatch.setattr(digits, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(digits, "urlopen", silent)
+    monkeypatch.setattr(download, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(download, "urlopen", silent)
     start = time.monotonic()
     with pytest.raises(FileNotFoundError, match=r"no answer in 0\.2 seconds"):
         make(source="svhn").domain("source")
     assert time.monotonic() - start < 5
+
+
+def save_photos(folder, sizes, seed=0):
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    photos = [generator.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes]
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo).save(folder / f"{number}.jpg", quality=95)
+    return [np.asarray(Image.open(folder / f"{number}.jpg").convert("RGB")).astype(int) for number in range(len(sizes))]
+
+
+def test_mnistm_is_the_difference_of_a_digit_and_a_patch_of_a_photo(root):
+    photos = save_photos(root / "digits/BSR/BSDS500/data/images/train", [(30, 31), (29, 33)])
+    made, mnist = digits.read_digits("mnistm", str(root)), digits.read_digits("mnist", str(root))
+    assert torch.equal(made.y_train, mnist.y_train)
+    assert torch.equal(made.y_test, mnist.y_test)
+    chosen = set()
+    for part in ("x_train", "x_test"):
+        blended, plain = getattr(made, part), getattr(mnist, part).numpy().astype(int)
+        assert blended.dtype == torch.uint8
+        assert blended.shape == (len(plain), 3, 28, 28)
+        for image, digit in zip(blended.permute(0, 2, 3, 1).numpy(), plain, strict=True):
+            places = [
+                (number, top, left)
+                for number, photo in enumerate(photos)
+                for top in range(photo.shape[0] - 27)
+                for left in range(photo.shape[1] - 27)
+                if (abs(photo[top : top + 28, left : left + 28] - digit[..., None]) == image).all()
+            ]
+            assert len(places) == 1
+            chosen.update(places)
+    assert {number for number, _, _ in chosen} == {0, 1}
+    assert len(chosen) > 12  # of 2 x 12 places, 60 times drawn
+
+
+def test_mnistm_is_made_alike_each_time_and_hashed_by_what_it_is(root):
+    save_photos(root / "digits/BSR/BSDS500/data/images/train", [(40, 40)])
+    first, again = (digits.read_digits("mnistm", str(root)) for _ in range(2))
+    assert torch.equal(first.x_train, again.x_train)
+    assert first.sha256 == again.sha256
+    assert not torch.equal(first.x_train[:20], first.x_test)  # the same digits, other patches
+    file = root / "digits/BSR/BSDS500/data/images/train/0.jpg"
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(file)
+    assert digits.read_digits("mnistm", str(root)).sha256 != first.sha256
+
+
+def test_photo_that_is_too_small_is_refused(root):
+    save_photos(root / "digits/BSR/BSDS500/data/images/train", [(40, 27)])
+    with pytest.raises(ValueError, match=r"0.jpg has 27 x 40 pixels, and a digit has 28 x 28"):
+        digits.read_digits("mnistm", str(root))
+
+
+@pytest.mark.parametrize("name", ["mnistm", "synth"])
+def test_colour_digits_are_read_from_an_npz(root, name):
+    x = np.arange(4 * 28 * 28 * 3, dtype=np.int64).reshape(4, 28, 28, 3).astype(np.uint8)
+    y = np.array([3, 1, 4, 1])
+    np.savez(root / "digits" / f"{name}.npz", x_train=x, y_train=y, x_test=x[:2], y_test=y[:2])
+    data = make(root, target=name, channels=3)
+    batch = everything(data.domain("target").train)
+    assert_close((batch.x / 2 + 0.5) * 255, torch.from_numpy(x).permute(0, 3, 1, 2).float(), atol=1e-3, rtol=0)
+    assert batch.y.tolist() == y.tolist()
+    assert (batch.domain == digits.NAMES.index(name)).all()
+
+
+def test_synth_is_read_from_the_published_files(root):
+    x = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 5), dtype=np.uint8)
+    for part in ("train", "test"):
+        savemat(
+            root / "digits" / f"synth_{part}_32x32.mat", {"X": x, "y": np.array([[10], [1], [2], [9], [0]], np.uint8)}
+        )
+    images = digits.read_digits("synth", str(root))
+    assert torch.equal(images.x_train, torch.from_numpy(x).permute(3, 2, 0, 1))
+    assert images.y_test.tolist() == [0, 1, 2, 9, 0]  # SVHN's files call the digit 0 ten
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("mnistm", ("mnistm.npz", "BSR_bsds500.tgz", "https://www2.eecs", "BSR/BSDS500/data/images lies in")),
+        ("synth", ("synth.npz", "synth_train_32x32.mat", "SynthDigits.zip", "http://yaroslav.ganin.net")),
+    ],
+)
+def test_what_must_be_fetched_by_hand_is_said(tmp_path, name, parts):
+    with pytest.raises(FileNotFoundError) as error:
+        make(tmp_path, target=name).domain("target")
+    for part in (*parts, f"{tmp_path / 'digits'}", "DA_DATA_ROOT", "data.root"):
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""Write tables/NAME.md of results/NAME.csv and published/NAME.csv, for every experiment: benchmarks/tasks/tables.py."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+from da.report.results import method_order
+from da.report.statistics import interval
+
+HERE = Path(__file__).parent
+Rows = list[dict[str, str]]
+METRICS = {"target_acc_last": "accuracy", "target_macro_f1_last": "macro-F1"}
+
+
+def read(path: Path) -> Rows:
+    """The rows of a csv file; none if it is not there."""
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+
+def experiments() -> list[str]:
+    """Those that have results."""
+    return sorted(path.stem for path in (HERE / "results").glob("*.csv"))
+
+
+def table(rows: Rows, published: Rows, metric: str) -> list[str]:
+    """Markdown: mean ± 95 % interval over the seeds for every method and task, and what others published."""
+    tasks = sorted({(row["source"], row["target"]) for row in rows})
+    methods = sorted({row["method"] for row in rows}, key=method_order)
+    values: dict[tuple[str, tuple[str, str]], list[float]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: int(row["seed"])):
+        values[row["method"], (row["source"], row["target"])].append(100 * float(row[metric]))
+    lines = ["| method | " + " | ".join(f"{s} → {t}" for s, t in tasks) + " | mean |"]
+    lines.append("|---|" + "---:|" * (len(tasks) + 1))
+    for method in methods:
+        by_seed = [sum(seed) / len(tasks) for seed in zip(*(values[method, task] for task in tasks), strict=True)]
+        cells = [_cell(values[method, task]) for task in tasks] + [f"**{_cell(by_seed)}**"]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    for name in dict.fromkeys(row["method"] for row in published):
+        theirs = {(row["source"], row["target"]): row["accuracy"] for row in published if row["method"] == name}
+        source = next(row["seen_in"] for row in published if row["method"] == name)
+        cells = [theirs.get(task, "") for task in tasks]
+        mean = f"{sum(map(float, cells)) / len(cells):.1f}" if all(cells) else ""
+        lines.append(f"| *{name}* ({source}) | " + " | ".join(cells) + f" | {mean} |")
+    return lines
+
+
+def verdict(rows: Rows, metric: str) -> str:
+    """Which methods are above source_only on the mean over the tasks, by a paired interval over the seeds."""
+    means: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        means[row["method"], row["seed"]].append(100 * float(row[metric]))
+    seeds = sorted({seed for _, seed in means})
+    better, worse = [], []
+    for method in sorted({row["method"] for row in rows} - {"source_only", "target_only"}):
+        gain = interval([_mean(means[method, seed]) - _mean(means["source_only", seed]) for seed in seeds])
+        half = float("inf") if gain.half_width is None else gain.half_width
+        text = f"{method} ({gain.mean:+.1f} ± {half:.1f})"
+        better += [text] if gain.mean > half else []
+        worse += [text] if -gain.mean > half else []
+    said = f"Better than source_only on the mean over the tasks: {', '.join(better) or 'no method'}."
+    return said + (f" Worse: {', '.join(worse)}." if worse else "")
+
+
+def _cell(values: list[float]) -> str:
+    mean = interval(values)
+    return f"{mean.mean:.1f}" + ("" if mean.half_width is None else f" ± {mean.half_width:.1f}")
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def page(experiment: str) -> str:
+    """The whole table of an experiment."""
+    rows = read(HERE / "results" / f"{experiment}.csv")
+    published = read(HERE / "published" / f"{experiment}.csv")
+    seeds = len({row["seed"] for row in rows})
+    steps = "/".join(sorted({row["steps"] for row in rows}))
+    parts = [f"# {experiment}", f"`da train experiment={experiment}`; {seeds} seeds, {steps} steps, last epoch."]
+    for metric, name in METRICS.items():
+        if metric == "target_macro_f1_last" and experiment != "sp_sw_har":
+            continue  # the classes of the others are balanced
+        shown = published if metric == "target_acc_last" else []
+        lines = "\n".join(table(rows, shown, metric))
+        parts.append(f"Target test {name}, %: mean ± 95 % interval over the seeds. {verdict(rows, metric)}\n\n{lines}")
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    for experiment in experiments():
+        (HERE / "tables" / f"{experiment}.md").write_text(page(experiment))

@@ -1,0 +1,37 @@
+"""What the sub-commands of `da` have in common: one line for an error, and an exit status."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class _UsageError(Exception):
+    """What argparse has to say about the command line."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser for `run_command`, which says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(message)
+
+
+def run_command(name: str, command: Callable[[], None]) -> int:
+    """Run a sub-command; 0, or 1 for what couldn't be read, done or written, or 2 for wrong usage."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # an arrow isn't worth a crash on a terminal of another encoding
+    try:
+        command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`da report runs | head`); nothing is left to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _UsageError as error:
+        print(f"error: {error} (see da {name} --help)", file=sys.stderr)
+        return 2
+    except (OSError, ValueError, ImportError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0

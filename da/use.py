@@ -1,0 +1,128 @@
+"""A finished run put to use: its network, and its data without the rows that it was trained on."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from da.assemble import DATA_FILE
+from da.build import build
+from da.data.base import DomainData
+from da.models.network import Network
+from da.models.state import load_network
+
+CONFIG_FILE = ".hydra/config.yaml"
+RESULTS_FILE = "results.json"
+CHECKPOINTS = {"selected": "checkpoints/selected.ckpt", "last": "checkpoints/last.ckpt"}
+"""In a run's folder: the weights that the validator chose, and those after the last epoch."""
+
+
+class FinishedRun(NamedTuple):
+    """What it takes to use a trained network."""
+
+    folder: Path
+    results: dict[str, Any]  # results.json
+    recorded: dict[str, Any]  # data.json
+    cfg: DictConfig  # with what the data said in its place
+    data: DomainData  # that can read new rows
+    net: Network  # with the chosen weights, in evaluation mode
+    checkpoint: Path
+
+
+def open_run(folder: str | Path, weights: str = "selected") -> FinishedRun:
+    """Rebuild data and network of a run; nothing that it was trained on is opened, nor the files of pretrained weights.
+
+    Args:
+        folder: of the run, which `da train` made.
+        weights: a name of `CHECKPOINTS`, or the path of a checkpoint of the same network.
+
+    Raises:
+        FileNotFoundError: there is no such folder or checkpoint.
+        ValueError: the folder is no run's, the run did not finish ("selected" asks for that, no other weights do), or
+            the checkpoint doesn't fit.
+    """
+    folder = Path(folder)
+    results, recorded = _results(folder), _read_json(folder / DATA_FILE)
+    if weights == "selected" and results["status"] != "complete":
+        raise ValueError(
+            f"the run {folder} did not finish (status {results['status']!r}"
+            + (f": {results['error']}" if results.get("error") else "")
+            + "); --weights last takes what it had learnt by then"
+        )
+    cfg = _config(folder, recorded["facts"])
+    data: DomainData = build(cfg.data, "data")
+    data.restore(recorded["state"])
+    net = build_network(cfg.net)
+    checkpoint = folder / CHECKPOINTS[weights] if weights in CHECKPOINTS else Path(weights)
+    load_network(net, checkpoint)
+    return FinishedRun(folder, results, recorded, cfg, data, net, checkpoint)
+
+
+def build_network(node: DictConfig) -> Network:
+    """Build a network, in evaluation mode, whose weights are loaded afterwards: a pretrained start is left out."""
+    node = node.copy()
+    if OmegaConf.select(node, "backbone.weights") is not None:
+        OmegaConf.update(node, "backbone.weights", None)
+    with torch.random.fork_rng(devices=[]):
+        net: Network = build(node, "net")
+    return net.eval()
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that "cpu", "cuda" or "auto" names; auto is CUDA where there is a device."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={name!r}: expected auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda, but PyTorch finds no CUDA device; device=cpu or auto will do")
+    return torch.device("cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+@torch.inference_mode()
+def network_logits(net: Network, batches: Iterable[Any], device: torch.device) -> Tensor:
+    """Return the logits [n, c] of all batches of x below one another, on the CPU."""
+    net = net.to(device).eval()
+    return torch.cat([net(_moved(x, device))[1].float().cpu() for x in batches])
+
+
+def _moved(x: Any, device: torch.device) -> Any:
+    return {name: part.to(device) for name, part in x.items()} if isinstance(x, Mapping) else x.to(device)
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if not (folder / RESULTS_FILE).is_file():
+        below = sorted(path.parent for path in folder.rglob(RESULTS_FILE))
+        hint = f"; there are {len(below)} runs below it, such as {below[0]}" if below else ""
+        raise ValueError(f"{folder} is not the folder of a run: it has no {RESULTS_FILE}{hint}")
+    return _read_json(folder / RESULTS_FILE)
+
+
+def _config(folder: Path, facts: Mapping[str, Any]) -> DictConfig:
+    """Read the config of a run, and fill in what its data knew when it was trained."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} has no {CONFIG_FILE}: only runs of `da train` can be used, as it writes their config"
+        )
+    cfg = OmegaConf.load(path)
+    assert isinstance(cfg, DictConfig)
+    for key, value in facts.items():
+        OmegaConf.update(cfg, f"data.{key}", value, force_add=True)
+    return cfg
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{path.parent} has no {path.name}: the run ended too early, or is of an older version"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return content

@@ -1,0 +1,39 @@
+"""Every network in conf/, and a batch of what it reads, for the tests that hold all of them to the same rules."""
+
+from typing import Any
+
+import torch
+from conftest import config, normal
+from omegaconf import DictConfig, OmegaConf
+
+DATA = ("data=digits_demo", "+data.num_channels=3", "+data.num_features=7", "+data.cardinalities=[4,3]")
+"""Data that say all that any network asks of them."""
+
+
+def net_config(name: str) -> DictConfig:
+    """Compose a network of conf/, with a random start where its weights lie in a file that is not here."""
+    cfg = config(*DATA, f"net={name}")
+    if cfg.net.backbone.get("weights"):
+        OmegaConf.update(cfg, "net.backbone.weights", None)
+    return cfg
+
+
+def example(cfg: DictConfig, n: int = 2, seed: int = 0) -> Any:
+    """Return n rows of what the network reads, by `net.input`."""
+    given = cfg.net.input
+    if "tokenizer" in given:
+        ids = torch.randint(5, 100, (n, given.max_length), generator=torch.Generator().manual_seed(seed))
+        used = torch.arange(given.max_length) < 6 + torch.arange(n)[:, None]
+        return {"input_ids": (ids * used).int(), "attention_mask": used.int()}
+    if "cardinalities" in given:
+        codes = torch.stack([torch.arange(seed, seed + n) % cardinality for cardinality in given.cardinalities], dim=1)
+        return {"numeric": normal(n, given.features, seed=seed, dtype=torch.float32), "categorical": codes}
+    if "size" in given:
+        shape = (given.channels, given.size, given.size)
+    elif "rate" in given:
+        shape = (round(given.rate * given.seconds),)
+    elif "channels" in given:
+        shape = (given.channels, 64)
+    else:
+        shape = (given.features,)
+    return normal(n, *shape, seed=seed, dtype=torch.float32)

@@ -63,7 +63,9 @@ def write_svmlight(folder, counts):
     """The same rows as published: the class is -1 or 1, features count from 0."""
     folder.mkdir(parents=True)
     for (name, split), (x, y) in counts.items():
-        lines = [f"{2 * c - 1} " + " ".join(f"{j}:{row[j]}" for j in row.nonzero()[0]) for row, c in zip(x, y)]
+        lines = [
+            f"{2 * c - 1} " + " ".join(f"{j}:{row[j]}" for j in row.nonzero()[0]) for row, c in zip(x, y, strict=True)
+        ]
         (folder / f"{name}_{split}.svmlight").write_text("\n".join(lines) + "\n")
 
 

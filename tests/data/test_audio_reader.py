@@ -140,9 +140,9 @@ def test_any_damage_to_a_header_is_a_reason_and_no_error(tmp_path):
 
 
 def test_a_title_in_a_file_does_no_harm(tmp_path):
-    whole = wav(np.arange(1, 9, dtype=np.int16))
-    title = b"abcd" + struct.pack("<I", 4) + b"Song"
-    assert read(tmp_path, {"a.wav": whole + title}).x.tolist() == [[*range(1, 9)]]
+    whole = wav(np.arange(1, 9, dtype=np.int16)) + b"name" + struct.pack("<I", 4) + b"Song"
+    whole = whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
+    assert read(tmp_path, {"a.wav": whole}).x.tolist() == [[*range(1, 9)]]
 
 
 def test_resampled_tones_keep_their_pitch_and_what_is_too_high_is_filtered_out(tmp_path):

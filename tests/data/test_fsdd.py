@@ -83,7 +83,9 @@ def archive(clips, folder):
         for (speaker, digit, number), clip in clips.items():
             wav = BytesIO()
             wavfile.write(wav, 8000, clip)
-            file.writestr(f"free-spoken-digit-dataset-26eb9aaf/recordings/{digit}_{speaker}_{number}.wav", wav.getvalue())
+            file.writestr(
+                f"free-spoken-digit-dataset-26eb9aaf/recordings/{digit}_{speaker}_{number}.wav", wav.getvalue()
+            )
 
 
 def test_first_five_of_each_digit_are_scored_and_the_others_trained_on(root, clips):

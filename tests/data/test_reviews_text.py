@@ -9,8 +9,8 @@ from conftest import config
 
 from da.build import build
 from da.data import download, reviews_text
-from da.data.reviews_text import ReviewsText
 from da.data.readers.base import Read
+from da.data.reviews_text import ReviewsText
 from da.data.rows import Draw
 
 INPUT = {"tokenizer": "letters", "max_length": 24}

@@ -98,7 +98,9 @@ def recording(rng, seconds, labels):
     values = rng.normal(size=(len(time), 6)).round(4)
     names = [labels[int(i * len(labels) / len(time))] for i in range(len(time))]
     header = "x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label"
-    lines = [f"{','.join(map(str, v))},{1657533977813 + t},{name}" for v, t, name in zip(values, time, names)]
+    lines = [
+        f"{','.join(map(str, v))},{1657533977813 + t},{name}" for v, t, name in zip(values, time, names, strict=True)
+    ]
     return time, values, names, "\n".join([header, *lines]) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Where shipped data sets are looked for, and what is said when they are nowhere."""
 
+from pathlib import Path
 from urllib.error import URLError
 
 import pytest
@@ -30,8 +31,7 @@ def network(monkeypatch):
 
     def fetch(url, target, **_):
         fetched.append(url)
-        with open(target, "wb") as file:
-            file.write(b"archive")
+        Path(target).write_bytes(b"archive")
 
     monkeypatch.setattr(download, "_probe", lambda url: None)
     monkeypatch.setattr(shipped, "download_url_to_file", fetch)

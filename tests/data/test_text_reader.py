@@ -55,7 +55,7 @@ def test_what_is_no_text_is_listed_with_its_reason_and_the_rest_is_read(folder, 
         "2.txt": b"caf\xe9",
         "3.txt": b" \n\t",
         "4.txt": b"\xef\xbb\xbfbad",  # with the mark that some editors write first
-        "5.txt": b"",
+        "5.txt": b"\xef\xbb\xbf",
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)

@@ -142,7 +142,7 @@ def _mono(samples: np.ndarray) -> np.ndarray:
 
 def _decode(name: str, content: bytes) -> tuple[int, np.ndarray]:
     """Return sampling rate and samples [T] or [T, channels] of a file."""
-    if name.lower().endswith(".wav"):
+    if name.lower().endswith(".wav") or content.startswith(b"RIFF"):  # what lies in a data set may have no name
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             rate, samples = wavfile.read(BytesIO(content))

@@ -21,6 +21,6 @@ def make_reader(input: Mapping[str, Any], **options: Any) -> Reader:
             reader: Reader = getattr(import_module(f"da.data.readers.{module}"), name)(**input, **options)
             return reader
     raise ValueError(
-        f"net.input={dict(input)}: this network reads no files, but rows of numbers. Choose another net (images: lenet, "
-        "torchvision, timm; sound: logmel; text: transformer), or other data (data=csv, data=tensors)"
+        f"net.input={dict(input)}: this network reads no files, but rows of numbers. Choose another net (images: "
+        "lenet, torchvision, timm; sound: logmel; text: transformer), or other data (data=csv, data=tensors)"
     )

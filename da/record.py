@@ -7,13 +7,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from da.settings import config_hash
 
 SCHEMA = "da.results/1"
+CONFIG_FILE = "config.yaml"
 PACKAGES = ("lambda-da", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
-MADE_BY_A_RUN = ("checkpoints", "figures", "pretrain", "metrics.csv", "results.json", "wandb")
+MADE_BY_A_RUN = ("checkpoints", "figures", "pretrain", "metrics.csv", "results.json", "config.yaml", "data.json", "wandb")
 
 
 def finished(folder: Path, cfg: DictConfig) -> bool:
@@ -57,6 +58,12 @@ class RunRecord:
             earlier = len(list(self.folder.glob("metrics.before-resume-*.csv")))
             metrics.rename(self.folder / f"metrics.before-resume-{earlier + 1}.csv")
         self._write()
+
+    def write_config(self, cfg: DictConfig) -> None:
+        """Write the whole configuration with no reference in it, and with what the data said where they were asked."""
+        draft = self.folder / f"{CONFIG_FILE}.part"
+        draft.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+        draft.replace(self.folder / CONFIG_FILE)
 
     def finish(self, measured: dict[str, Any]) -> dict[str, Any]:
         """Write the complete results and return them."""

@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if _leads():
         record.start(keep=cfg.resume is not None)
     try:
-        measured = _train_and_test(cfg, record.folder)
+        measured = _train_and_test(cfg, record)
     except BaseException as error:
         if _leads():
             record.fail(error)
@@ -60,11 +60,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     return record.finish(measured) if _leads() else measured
 
 
-def _train_and_test(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
+    folder = record.folder
     reset_peak_memory()
     started = time.monotonic()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, net = assemble(cfg)
+    if _leads():
+        record.write_config(cfg)
     if cfg.init_from is not None:
         load_network(net, cfg.init_from)
     if cfg.pretrain is not None and cfg.init_from is None and cfg.resume is None:

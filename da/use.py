@@ -14,8 +14,8 @@ from da.build import build
 from da.data.base import DomainData
 from da.models.network import Network
 from da.models.state import load_network
+from da.record import CONFIG_FILE
 
-CONFIG_FILE = ".hydra/config.yaml"
 RESULTS_FILE = "results.json"
 CHECKPOINTS = {"selected": "checkpoints/selected.ckpt", "last": "checkpoints/last.ckpt"}
 """In a run's folder: the weights that the validator chose, and those after the last epoch."""
@@ -27,7 +27,7 @@ class FinishedRun(NamedTuple):
     folder: Path
     results: dict[str, Any]  # results.json
     recorded: dict[str, Any]  # data.json
-    cfg: DictConfig  # with what the data said in its place
+    cfg: DictConfig
     data: DomainData  # that can read new rows
     net: Network  # with the chosen weights, in evaluation mode
     checkpoint: Path
@@ -53,7 +53,7 @@ def open_run(folder: str | Path, weights: str = "selected") -> FinishedRun:
             + (f": {results['error']}" if results.get("error") else "")
             + "); --weights last takes what it had learnt by then"
         )
-    cfg = _config(folder, recorded["facts"])
+    cfg = _config(folder)
     data: DomainData = build(cfg.data, "data")
     data.restore(recorded["state"])
     net = build_network(cfg.net)
@@ -102,17 +102,12 @@ def _results(folder: Path) -> dict[str, Any]:
     return _read_json(folder / RESULTS_FILE)
 
 
-def _config(folder: Path, facts: Mapping[str, Any]) -> DictConfig:
-    """Read the config of a run, and fill in what its data knew when it was trained."""
+def _config(folder: Path) -> DictConfig:
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise ValueError(
-            f"{folder} has no {CONFIG_FILE}: only runs of `da train` can be used, as it writes their config"
-        )
+        raise ValueError(_incomplete(path))
     cfg = OmegaConf.load(path)
     assert isinstance(cfg, DictConfig)
-    for key, value in facts.items():
-        OmegaConf.update(cfg, f"data.{key}", value, force_add=True)
     return cfg
 
 
@@ -120,9 +115,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(
-            f"{path.parent} has no {path.name}: the run ended too early, or is of an older version"
-        ) from error
+        raise ValueError(_incomplete(path)) from error
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     return content
+
+
+def _incomplete(path: Path) -> str:
+    return f"{path.parent} has no {path.name}: the run ended too early, or is of an older version"

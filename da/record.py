@@ -14,7 +14,16 @@ from da.settings import config_hash
 SCHEMA = "da.results/1"
 CONFIG_FILE = "config.yaml"
 PACKAGES = ("lambda-da", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
-MADE_BY_A_RUN = ("checkpoints", "figures", "pretrain", "metrics.csv", "results.json", "config.yaml", "data.json", "wandb")
+MADE_BY_A_RUN = (
+    "checkpoints",
+    "figures",
+    "pretrain",
+    "metrics.csv",
+    "results.json",
+    "config.yaml",
+    "data.json",
+    "wandb",
+)
 
 
 def finished(folder: Path, cfg: DictConfig) -> bool:

@@ -203,7 +203,14 @@ def test_the_fields_of_the_results_are_those_of_the_docs(finished):
 
 
 def test_the_files_of_a_run_are_those_of_the_docs(finished):
-    for name in ("results.json", "metrics.csv", "config.yaml", "data.json", "checkpoints/last.ckpt", "checkpoints/selected.ckpt"):
+    for name in (
+        "results.json",
+        "metrics.csv",
+        "config.yaml",
+        "data.json",
+        "checkpoints/last.ckpt",
+        "checkpoints/selected.ckpt",
+    ):
         assert (finished / name).is_file()
         assert f"`{name}`" in (DOCS / "pages" / "first-run.md").read_text()
 

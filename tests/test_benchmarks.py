@@ -101,6 +101,52 @@ def test_the_figure_of_the_weights_is_drawn_from_all_seeds(tmp_path, monkeypatch
     assert (tmp_path / "weights.png").stat().st_size > 10_000
 
 
+TASKS = ROOT / "benchmarks/tasks"
+TASK_TABLES = load(TASKS / "tables.py")
+METHODS = ("source_only", "coral", "mmd", "dann", "cdan", "mcc", "shot", "target_only")
+
+
+@pytest.mark.parametrize("experiment", TASK_TABLES.experiments())
+def test_a_table_of_tasks_is_made_of_its_results(experiment):
+    assert (TASKS / f"tables/{experiment}.md").read_text() == TASK_TABLES.page(experiment)
+
+
+@pytest.mark.parametrize("experiment", sorted({row["experiment"] for row in TASK_TABLES.read(TASKS / "tasks.csv")}))
+def test_every_task_was_run_with_every_method_and_three_seeds_as_the_config_still_says(experiment):
+    tasks = [tuple(row.values()) for row in TASK_TABLES.read(TASKS / "tasks.csv") if row["experiment"] == experiment]
+    rows = TASK_TABLES.read(TASKS / f"results/{experiment}.csv")
+    found = {(experiment, row["source"], row["target"], row["method"], row["seed"]) for row in rows}
+    assert found == {(*task, method, seed) for task in tasks for method in METHODS for seed in "012"}
+    assert len(rows) == len(found)
+    for row in rows:
+        if (experiment, row["source"], row["target"]) == tasks[0] and row["seed"] == "1":
+            task = f"data.source={row['source']}", f"data.target={row['target']}"
+            cfg = config(f"experiment={experiment}", *task, f"method={row['method']}", "seed=1")
+            assert config_hash(cfg) == row["config_hash"], row["method"]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="DA_DATA_ROOT names no folder")
+@pytest.mark.parametrize(
+    ("experiment", "task", "method"),
+    [
+        ("office_caltech10_surf", ("caltech10", "amazon"), "mcc"),
+        ("amazon_reviews", ("books", "kitchen"), "dann"),
+        ("sp_sw_har", ("smartwatch/3", "smartwatch/14"), "mmd"),
+    ],
+)
+def test_a_run_of_the_tables_gives_its_number_again(experiment, task, method, tmp_path):
+    chosen = (f"data.source={task[0]}", f"data.target={task[1]}", f"method={method}", "seed=0")
+    found = run(config(f"experiment={experiment}", *chosen, run_dir=tmp_path))["test"]["target_acc"]["last"]
+    (row,) = [
+        row
+        for row in TASK_TABLES.read(TASKS / f"results/{experiment}.csv")
+        if (row["source"], row["target"], row["method"], row["seed"]) == (*task, method, "0")
+    ]
+    # Another machine sums in another order: a few rows near the border may change sides.
+    assert found == pytest.approx(float(row["target_acc_last"]), abs=0.01)
+
+
 @pytest.mark.real
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="DA_DATA_ROOT names no folder")
 def test_a_quick_slice_adapts_usps_to_mnist(tmp_path):

@@ -61,6 +61,7 @@ def share_batch_norm(module: nn.Module) -> None:
                 child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
             )
             shared.load_state_dict(child.state_dict())
+            shared.weight, shared.bias = child.weight, child.bias  # themselves: they may be frozen
             setattr(module, name, shared)
         else:
             share_batch_norm(child)

@@ -1,11 +1,14 @@
 import pytest
 import torch
+from conftest import config
 from photos import write_domain
 from torch import nn
 
 from da.data.features import FeatureCache, weights_hash
 from da.data.folder import Folder
 from da.data.rows import Draw, TensorRows
+from da.models.state import load_checkpoint
+from da.run import run
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +111,21 @@ def test_a_folder_trains_and_scores_on_the_features_of_what_it_would_score(tmp_p
     again.encode = FeatureCache(backbone)
     assert torch.equal(again.domain("source").train[everything].x, cached.domain("source").train[everything].x)
     assert backbone.rows == before + 1
+
+
+def test_a_run_on_the_cache_learns_and_scores_what_it_would_without(tmp_path, monkeypatch):
+    """A residual network with batch norm, frozen as it starts, and five steps of CORAL: the same in every number."""
+    for seed, name in enumerate("ab"):
+        write_domain(tmp_path / name, {"cat": 9, "dog": 8}, seed=seed)
+    results, states = [], []
+    for cached in (False, True):
+        folder = tmp_path / str(cached)
+        chosen = f"data.source={tmp_path / 'a'}", f"data.target={tmp_path / 'b'}", f"data.cache_features={cached}"
+        short = "trainer.max_epochs=1", "+data.steps_per_epoch=5", "figures=none", "data.augment=none", "method=coral"
+        short += "data.batch_size.source=8", "data.batch_size.target=8"
+        net = "net=cifar_resnet20", "net.freeze_backbone=true"
+        results.append(run(config("data=folder", *chosen, *net, *short, run_dir=folder)))
+        states.append(load_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"])
+    assert results[0]["test"] == results[1]["test"]
+    assert results[0]["validators"] == pytest.approx(results[1]["validators"], rel=1e-4)
+    torch.testing.assert_close(states[0], states[1], rtol=1e-4, atol=1e-6)

@@ -35,6 +35,18 @@ def test_backbone_learns_at_its_own_rate_and_every_parameter_is_in_one_group():
     assert sorted(id(p) for g in groups for p in g.parameters) == sorted(id(p) for p in net.parameters())
 
 
+def test_a_frozen_backbone_stays_as_it_is_batch_norms_and_all():
+    backbone = Bottleneck(4, 6)
+    backbone.out_dim = 6
+    frozen = Network(backbone, feature_dim=6, num_classes=3, bottleneck=Bottleneck, freeze_backbone=True)
+    assert [group.name for group in frozen.parameter_groups()] == ["bottleneck", "head"]
+    before = {name: value.clone() for name, value in frozen.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in frozen.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
+    frozen.train()(normal(8, 4, dtype=torch.float32))[1].square().sum().backward()
+    optimizer.step()
+    assert_close(frozen.backbone.state_dict(), before, rtol=0, atol=0)
+
+
 def test_without_a_bottleneck_the_widths_must_agree():
     with pytest.raises(ValueError, match="net.feature_dim=6, but the backbone gives 8"):
         Network(Mlp(4, [8]), feature_dim=6, num_classes=3)

@@ -1,4 +1,4 @@
-"""Write tables/NAME.md of results/NAME.csv and published/NAME.csv, for every experiment: benchmarks/tasks/tables.py."""
+"""Write tables/NAME.md of results/NAME.csv and published/NAME.csv for every experiment, and table.md of all of them."""
 
 import csv
 from collections import defaultdict
@@ -86,6 +86,27 @@ def page(experiment: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def overview() -> str:
+    """Mean over the tasks of every experiment by method."""
+    results = {name: read(HERE / "results" / f"{name}.csv") for name in experiments()}
+    methods = sorted({row["method"] for rows in results.values() for row in rows}, key=method_order)
+    tasks = {name: {(row["source"], row["target"]) for row in rows} for name, rows in results.items()}
+    lines = ["| method | " + " | ".join(f"{name} ({len(tasks[name])})" for name in results) + " |"]
+    lines.append("|---|" + "---:|" * len(results))
+    for method in methods:
+        cells = []
+        for rows in results.values():
+            by_seed: dict[str, list[float]] = defaultdict(list)
+            for row in rows:
+                if row["method"] == method:
+                    by_seed[row["seed"]].append(100 * float(row["target_acc_last"]))
+            cells.append(_cell([_mean(values) for values in by_seed.values()]))
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    said = "Target test accuracy, %, mean over the tasks (their number) ± 95 % interval over the seeds."
+    return "\n".join([said, "", *lines]) + "\n"
+
+
 if __name__ == "__main__":
+    (HERE / "table.md").write_text(overview())
     for experiment in experiments():
         (HERE / "tables" / f"{experiment}.md").write_text(page(experiment))

@@ -18,6 +18,17 @@ class Parser(argparse.ArgumentParser):
         raise _UsageError(message)
 
 
+def add_run(parser: Parser) -> None:
+    """Add the arguments of `da.use.open_run`: the folder of a run, and which of its weights."""
+    parser.add_argument("run", metavar="RUN", help="folder of a run of da train")
+    parser.add_argument(
+        "--weights",
+        default="selected",
+        metavar="WHICH",
+        help="selected (default: the epoch that the validator chose), last, or the path of a checkpoint",
+    )
+
+
 def run_command(name: str, command: Callable[[], None]) -> int:
     """Run a sub-command; 0, or 1 for what couldn't be read, done or written, or 2 for wrong usage."""
     if hasattr(sys.stdout, "reconfigure"):

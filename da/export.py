@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from da.command import Parser, run_command
+from da.command import Parser, add_run, run_command
 
 if TYPE_CHECKING:
     from da.data.rows import Transform
@@ -147,15 +147,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         description="Write the network of a run, x -> logits and probabilities, as a file that needs no lambda-da, and "
         "FILE.json beside it: classes, inputs, transform. The file is compared with the checkpoint.",
     )
-    parser.add_argument("run", metavar="RUN", help="folder of a run of da train")
+    add_run(parser)
     parser.add_argument("--format", required=True, choices=("torch_export", "onnx"))
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/network.pt2 or RUN/network.onnx")
-    parser.add_argument(
-        "--weights",
-        default="selected",
-        metavar="WHICH",
-        help="selected (default: the epoch that the validator chose), last, or the path of a checkpoint",
-    )
     parser.add_argument(
         "--with-transform",
         action="store_true",

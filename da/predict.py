@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from da.command import Parser, run_command
+from da.command import Parser, add_run, run_command
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,18 +67,12 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         description="Write path, label and probability of new rows, by the network of a run. Its training data are not "
         "needed.",
     )
-    parser.add_argument("run", metavar="RUN", help="folder of a run of da train")
+    add_run(parser)
     parser.add_argument("inputs", metavar="INPUTS", help="what the run's data read: a folder, an archive, a file")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write there, as .csv or .parquet, instead of printing"
     )
     parser.add_argument("--probabilities", action="store_true", help="a column p_<class> for each class too")
-    parser.add_argument(
-        "--weights",
-        default="selected",
-        metavar="WHICH",
-        help="selected (default: the epoch that the validator chose), last, or the path of a checkpoint",
-    )
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="of files that can't be read")
     parser.add_argument("--batch-size", type=int, default=256, metavar="N")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
+from da.data.rows import Draw, Rows
 from da.models.mlp import Mlp
 from da.models.network import Network
 from da.settings import register_resolvers, sum_name
@@ -43,6 +44,11 @@ def config(*overrides: str, run_dir: Path | str = "unused") -> DictConfig:
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """Standard normal numbers, the same ones every time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def everything(rows: Rows) -> Samples:
+    """All rows of a data set as one batch."""
+    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def encoded(n: int, d: int = 5, c: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> Encoded:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import config
+from conftest import config, everything
 from torch.testing import assert_close
 
 from da.build import build
@@ -19,16 +19,6 @@ ROWS = {"train": 30, "test": 12}
 def make(root=None, **settings):
     defaults = {"source": "books", "target": "dvd", "batch_size": BATCH_SIZE}
     return AmazonReviews(root=root and str(root), **defaults | settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
 
 
 @pytest.fixture

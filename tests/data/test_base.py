@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from conftest import everything
 
 from da.data import digits
 from da.data.base import Domain, DomainData, hold_out
 from da.data.digits import Digits
 from da.data.digits_demo import DigitsDemo
-from da.data.rows import Draw, TensorRows
+from da.data.rows import TensorRows
 from da.data.toy import Toy
 from da.types import HIDDEN
 
@@ -32,10 +33,6 @@ class Counted(DomainData):
 
     def hashes(self):
         return {}
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def fake_digits(tmp_path, monkeypatch):

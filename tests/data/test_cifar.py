@@ -3,13 +3,12 @@ import os
 import pickle
 from io import BytesIO
 from pathlib import Path
-from urllib.error import URLError
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
-from conftest import config
+from conftest import config, everything
 from PIL import Image
 from torch.testing import assert_close
 from torchvision import datasets
@@ -34,10 +33,6 @@ def make(root, source="cifar10", target="stl10", **settings):
     return Cifar(source=source, target=target, root=root and str(root), **SETTINGS | settings)
 
 
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
-
-
 def levels(x):
     """The bytes that became x."""
     return ((x / 2 + 0.5) * 255).round().to(torch.uint8)
@@ -45,19 +40,6 @@ def levels(x):
 
 def md5(content):
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    """Neither a data folder, nor a cache, nor a network."""
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "CACHE", tmp_path / "downloads")
-
-    def refuse(*_, **__):
-        raise URLError("no network")
-
-    monkeypatch.setattr(download, "urlopen", refuse)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import config
+from conftest import config, everything
 from photos import write_photo
 from torch.testing import assert_close
 
@@ -14,17 +14,11 @@ from da.assemble import assemble
 from da.data import table_data
 from da.data.csv import Csv
 from da.data.readers.text import TextReader
-from da.data.rows import Draw
 from da.types import HIDDEN
 
 STREAMS = frozenset({"source", "target"})
 IMAGES = {"channels": 3, "size": 8}
 MIXED = {"features": None, "cardinalities": None}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
 
 
 def patients(n, seed, **columns):
@@ -50,10 +44,6 @@ def two(tmp_path):
     for seed, file in enumerate(files):
         patients(40 + 10 * seed, seed).write_csv(file)
     return files
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def said(data):

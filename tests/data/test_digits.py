@@ -7,6 +7,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from conftest import everything
 from PIL import Image
 from scipy.io import savemat
 from torch.testing import assert_close
@@ -20,22 +21,6 @@ BATCH_SIZE = {"source": 4, "target": 4}
 
 def make(root=None, **settings):
     return Digits(root=root and str(root), **{"num_classes": 10, "batch_size": BATCH_SIZE} | settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    """Neither a data folder, nor a cache, nor a network."""
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
-
-    def refuse(*_, **__):
-        raise URLError("no network")
-
-    monkeypatch.setattr(download, "urlopen", refuse)
 
 
 @pytest.fixture

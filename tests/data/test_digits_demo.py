@@ -15,10 +15,6 @@ def demo(**settings):
     return DigitsDemo(**{"source_rows": 400, "num_classes": 10, "batch_size": {"source": 4, "target": 4}} | settings)
 
 
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
-
-
 def test_source_is_split_and_target_is_transductive():
     data = demo()
     source, target = data.domain("source"), data.domain("target")

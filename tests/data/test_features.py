@@ -11,11 +11,6 @@ from da.models.state import load_checkpoint
 from da.run import run
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
-
-
 class Backbone(nn.Module):
     """Convolution, batch norm, dropout and mean: what differs between training and evaluation is there."""
 

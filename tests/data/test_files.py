@@ -7,12 +7,6 @@ import pytest
 
 from da.data.files import Files, file_sha256
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
-
-
 CONTENT = {"cat/a.jpg": b"one", "cat/old/b.jpg": b"two", "dog/a.jpg": b"three", "readme.txt": b"four"}
 HIDDEN = {".DS_Store": b"x", "cat/.thumbs": b"x", "__MACOSX/cat/a.jpg": b"x", ".git/config": b"x"}
 

@@ -6,7 +6,7 @@ from zipfile import ZipFile
 
 import pytest
 import torch
-from conftest import config
+from conftest import config, everything
 from photos import write_domain, write_photo
 
 from da.build import build
@@ -22,12 +22,6 @@ BATCH_SIZE = {"source": 4, "target": 4}
 STREAMS = frozenset({"source", "target"})
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-
-
 @pytest.fixture
 def root(tmp_path):
     write_domain(tmp_path / "data/shop", COUNTS, seed=1)
@@ -37,10 +31,6 @@ def root(tmp_path):
 
 def make(root, source="shop", target="street", **settings):
     return Folder(source, target, **{"input": INPUT, "root": root and str(root), "batch_size": BATCH_SIZE} | settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def test_the_class_is_the_folder(root):

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import config
+from conftest import config, everything
 from scipy.io import wavfile
 
 from da.build import build
 from da.data import download, fsdd
 from da.data.fsdd import Fsdd
-from da.data.rows import Draw
 
 INPUT = {"rate": 8000, "seconds": 0.05, "resample": False}  # 400 samples
 BATCH_SIZE = {"source": 4, "target": 4}
@@ -22,16 +21,6 @@ TIMES = 10  # that a speaker says a digit
 def make(root=None, **settings):
     defaults = {"source": "theo", "target": "jackson", "input": INPUT, "batch_size": BATCH_SIZE}
     return Fsdd(root=root and str(root), **defaults | settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import config
 
-from da.data import download
 from da.data.hhar import Hhar
 
 BATCH_SIZE = {"source": 4, "target": 4}
@@ -17,13 +16,6 @@ START = 1424696633908
 def make(root, **settings):
     defaults = {"source": "s3/a", "target": "s3/b", "test_fraction": 0.0, "val_fraction": 0.0, "length": 8, "stride": 4}
     return Hhar(root=str(root), **defaults | {"batch_size": BATCH_SIZE} | settings)
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(download, "_probe", lambda url: (_ for _ in ()).throw(ConnectionError("no network")))
 
 
 def samples(user, device, gt, n, begin=0, step=10, seed=0):

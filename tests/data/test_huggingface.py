@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from conftest import everything
 from PIL import Image
 from scipy.io import wavfile
 from torch.testing import assert_close
@@ -17,7 +18,6 @@ from torch.testing import assert_close
 from da.data import huggingface
 from da.data.csv import Csv
 from da.data.huggingface import HuggingFace
-from da.data.rows import Draw
 from da.types import HIDDEN
 
 library = pytest.importorskip("datasets")
@@ -36,10 +36,6 @@ def cache(tmp_path, monkeypatch):
 
 def make(where, source="a", target="b", **settings):
     return HuggingFace(str(where), source, target, **KNOWN | settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def png(seed):

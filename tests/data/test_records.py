@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import everything
 
 from da.data.classes import match_classes, natural
 from da.data.record_data import RecordData
 from da.data.records import Records, content_hashes, held_out_order, split_rows
-from da.data.rows import Draw
 from da.types import HIDDEN
 
 SIZES = {"batch_size": {"source": 8, "target": 8, "labeled": 4, "oracle": 8}, "labels_per_class": 2}
@@ -33,10 +33,6 @@ class Plain(RecordData):
 
 def two(n=40, m=60, **settings):
     return Plain({"one": records(n), "two": records(m, first=1000)}, **settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def numbers(rows):

@@ -47,12 +47,6 @@ def make(root=None, **settings):
 
 
 @pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
-
-
-@pytest.fixture(autouse=True)
 def letters(request, monkeypatch):
     if "real" not in request.keywords:
         monkeypatch.setattr(reviews_text, "TextReader", Letters)

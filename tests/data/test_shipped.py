@@ -1,7 +1,6 @@
 """Where shipped data sets are looked for, and what is said when they are nowhere."""
 
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 
@@ -10,18 +9,6 @@ from da.data.shipped import Origin, locate
 
 PLACES = ("sound/made.npz", "sound/published", "sound/published.zip")
 OPEN = Origin(PLACES, "published.zip from its owner, and put it into <root>/sound", "https://owner.example/p.zip")
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    """Neither a data folder, nor a cache, nor a network."""
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
-
-    def refuse(*_, **__):
-        raise URLError("no network")
-
-    monkeypatch.setattr(download, "urlopen", refuse)
 
 
 @pytest.fixture

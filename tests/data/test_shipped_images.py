@@ -25,12 +25,6 @@ PER_CLASS = 2
 REAL = os.environ.get("DA_DATA_ROOT")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-
-
 def compose(name, root, *overrides):
     """The config of a data set for tiny images, that are stored in their size and left as they are."""
     sizes = "{source: 4, target: 4, labeled: 4, oracle: 4}"

@@ -4,14 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import config
+from conftest import config, everything
 from scipy.io import savemat
 from torch.testing import assert_close
 
 from da.build import build
 from da.data import surf
 from da.data.download import sha256
-from da.data.rows import Draw
 from da.data.surf import PUBLISHED, WORDS, OfficeCaltechSurf, standardised
 
 SETTINGS = {"num_classes": 10, "batch_size": {"source": 4, "target": 4}, "val_fraction": 0.0}
@@ -19,10 +18,6 @@ SETTINGS = {"num_classes": 10, "batch_size": {"source": 4, "target": 4}, "val_fr
 
 def make(root, **settings):
     return OfficeCaltechSurf(root=str(root), **{"source": "caltech10", "target": "amazon"} | SETTINGS | settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def fake_counts():

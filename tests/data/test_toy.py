@@ -1,8 +1,8 @@
 import pytest
 import torch
+from conftest import everything
 from torch.testing import assert_close
 
-from da.data.rows import Draw
 from da.data.toy import Toy, rotate
 
 BATCH_SIZE = {"source": 4, "target": 4}
@@ -10,10 +10,6 @@ BATCH_SIZE = {"source": 4, "target": 4}
 
 def toy(shape="moons", **settings):
     return Toy(shape, **{"num_classes": 2, "batch_size": BATCH_SIZE, "num_rows": 300} | settings)
-
-
-def everything(rows):
-    return rows[Draw(torch.arange(len(rows)), 0)]
 
 
 def test_target_turned_back_lies_on_the_source_moons():

@@ -8,7 +8,6 @@ import torch
 from conftest import config
 
 from da.build import build
-from da.data import download
 from da.data.rows import Draw
 from da.data.uci_har import SIGNALS, UciHar
 
@@ -19,13 +18,6 @@ INERTIAL = "Inertial Signals"
 def make(root, **settings):
     defaults = {"source": 1, "target": 3, "test_fraction": 0.3, "batch_size": BATCH_SIZE}
     return UciHar(root=str(root), **defaults | settings)
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(download, "_probe", lambda url: (_ for _ in ()).throw(ConnectionError("no network")))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import config
 
-from da.data import download
 from da.data.wisdm import Wisdm
 
 BATCH_SIZE = {"source": 4, "target": 4}
@@ -16,13 +15,6 @@ STEP = 50_000_000  # nanoseconds
 def make(root, **settings):
     defaults = {"source": 33, "target": 1, "test_fraction": 0.0, "val_fraction": 0.0, "length": 8, "stride": 4}
     return Wisdm(root=str(root), **defaults | {"batch_size": BATCH_SIZE} | settings)
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    monkeypatch.delenv("DA_DATA_ROOT", raising=False)
-    monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(download, "_probe", lambda url: (_ for _ in ()).throw(ConnectionError("no network")))
 
 
 def records(user, activity, n, begin=1, seed=0):

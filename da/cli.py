@@ -151,7 +151,7 @@ def _one_line(error: BaseException) -> str:
     ]
     text = " ".join(lines) or type(error).__name__
     if asked := re.fullmatch(r"Interpolation key '((?:data|net)\.[\w.]+)' not found", text):
-        return f"net and data do not fit: one asks for {asked[1]}, which the other does not have; choose another of them"
+        return f"net and data do not fit: one asks for {asked[1]}, which the other does not have; choose another one"
     # A name that begins with an underscore is a base of other configs, and no choice.
     return re.sub(r" _\w+(?= )", "", text) if "Available options in" in text else text
 

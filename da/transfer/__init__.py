@@ -1,0 +1,1 @@
+"""Carrying knowledge over when the target has labels: what to transfer from, and how."""

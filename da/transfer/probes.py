@@ -1,0 +1,65 @@
+"""What simple classifiers can tell from features: the classes of labelled rows, or the domains they come from."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+
+class Distance(NamedTuple):
+    """A distance and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def knn_accuracy(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], k: int = 5) -> float:
+    """Share of rows whose class is that of most of their k nearest other rows; of equally many the smaller label."""
+    features, labels = z.double().numpy(), y.numpy()
+    if not 1 <= k < len(labels):
+        raise ValueError(f"k={k} must be at least 1 and less than the {len(labels)} rows")
+    near = NearestNeighbors(n_neighbors=k).fit(features).kneighbors(return_distance=False)  # never the row itself
+    votes = np.apply_along_axis(np.bincount, 1, labels[near], minlength=labels.max() + 1)
+    return float((votes.argmax(axis=1) == labels).mean())
+
+
+def linear_probe(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], folds: int = 5, seed: int = 0) -> float:
+    """Accuracy of logistic regression on standardised features, each row predicted from the other folds.
+
+    ValueError for a class with fewer rows than folds.
+    """
+    return float((_predicted(z.double().numpy(), y.numpy(), folds, seed) == y.numpy()).mean())
+
+
+def proxy_a_distance(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], folds: int = 5, seed: int = 0) -> Distance:
+    """2 (1 - 2 e), e being the error of telling the domains apart: about 0 for equal ones, 2 for disjoint ones.
+
+    Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006. The classifier is logistic
+    regression, judged on rows it did not see; e is the mean of both domains' errors, so n and m may differ. The interval
+    is that of the judged rows (normal), not of another training. The value may fall below 0: where there is nothing to
+    tell, the classifier is wrong as often as not.
+    """
+    features = np.concatenate([z_s.double().numpy(), z_t.double().numpy()])
+    domain = np.repeat([0, 1], [len(z_s), len(z_t)])
+    wrong = _predicted(features, domain, folds, seed) != domain
+    errors = [wrong[domain == d].mean() for d in (0, 1)]
+    variance = sum(e * (1 - e) / (domain == d).sum() for d, e in enumerate(errors)) / 4
+    value, half = 2 * (1 - sum(errors)), 4 * norm.ppf(0.975) * variance**0.5
+    return Distance(float(value), float(value - half), float(value + half))
+
+
+def _predicted(features: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The label of every row by a classifier fitted on the other folds."""
+    if (fewest := np.unique(labels, return_counts=True)[1].min()) < folds:
+        raise ValueError(f"{folds} folds need {folds} rows of every class or domain; one has {fewest}")
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
+    cut = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return np.asarray(cross_val_predict(classifier, features, labels, cv=cut))

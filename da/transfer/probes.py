@@ -43,9 +43,9 @@ def proxy_a_distance(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], folds
     """2 (1 - 2 e), e being the error of telling the domains apart: about 0 for equal ones, 2 for disjoint ones.
 
     Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006. The classifier is logistic
-    regression, judged on rows it did not see; e is the mean of both domains' errors, so n and m may differ. The interval
-    is that of the judged rows (normal), not of another training. The value may fall below 0: where there is nothing to
-    tell, the classifier is wrong as often as not.
+    regression, judged on rows it did not see; e is the mean of both domains' errors, so n and m may differ. Its
+    interval is that of the judged rows (normal), not of another training. The value may fall below 0: where there is
+    nothing to tell, the classifier is wrong as often as not.
     """
     features = np.concatenate([z_s.double().numpy(), z_t.double().numpy()])
     domain = np.repeat([0, 1], [len(z_s), len(z_t)])

@@ -27,7 +27,7 @@ BELOW = {  # what a package may import of ours
     "command": set(),
     "assemble": {"build", "data", "models", "types"},
     "cost": set(),
-    "transfer": set(),
+    "transfer": {"models"},
     "use": {"assemble", "build", "data", "models", "record"},
 }
 

@@ -16,6 +16,7 @@ from da.data.features import FeatureCache
 from da.data.record_data import RecordData
 from da.data.rows import Draw, Subset, TensorRows
 from da.models.network import Network
+from da.record import write_whole
 from da.types import take_rows
 
 DATA_FILE = "data.json"
@@ -82,14 +83,11 @@ def write_data_file(data: DomainData, folder: Path) -> None:
     content = {
         "classes": list(data.class_names),
         "domains": data.names(),
-        "facts": data.facts(),
         "state": data.state(),
         "input": _input(data),
         "notices": data.notices,
     }
-    draft = folder / f"{DATA_FILE}.part"
-    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(folder / DATA_FILE)
+    write_whole(folder / DATA_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _input(data: DomainData) -> dict[str, Any]:

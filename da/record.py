@@ -70,9 +70,7 @@ class RunRecord:
 
     def write_config(self, cfg: DictConfig) -> None:
         """Write the whole configuration with no reference in it, and with what the data said where they were asked."""
-        draft = self.folder / f"{CONFIG_FILE}.part"
-        draft.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-        draft.replace(self.folder / CONFIG_FILE)
+        write_whole(self.folder / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
 
     def finish(self, measured: dict[str, Any]) -> dict[str, Any]:
         """Write the complete results and return them."""
@@ -86,9 +84,14 @@ class RunRecord:
         self._write()
 
     def _write(self) -> None:
-        draft = self.folder / "results.json.part"
-        draft.write_text(json.dumps(self.known, indent=2, allow_nan=False) + "\n")
-        draft.replace(self.folder / "results.json")
+        write_whole(self.folder / "results.json", json.dumps(self.known, indent=2, allow_nan=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there: it is the old one or the new one, whenever it is read."""
+    draft = path.with_name(f"{path.name}.part")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def _version(package: str) -> str | None:

@@ -25,7 +25,7 @@ BELOW = {  # what a package may import of ours
     "callbacks": {"types", "data", "models", "terms", "methods", "validators", "report"},
     "build": set(),
     "command": set(),
-    "assemble": {"build", "data", "models", "types"},
+    "assemble": {"build", "data", "models", "record", "types"},
     "cost": set(),
     "transfer": {"models"},
     "use": {"assemble", "build", "data", "models", "record"},

@@ -111,6 +111,10 @@ def test_a_table_of_tasks_is_made_of_its_results(experiment):
     assert (TASKS / f"tables/{experiment}.md").read_text() == TASK_TABLES.page(experiment)
 
 
+def test_the_overview_of_the_tasks_is_made_of_all_results():
+    assert (TASKS / "table.md").read_text() == TASK_TABLES.overview()
+
+
 @pytest.mark.parametrize("experiment", sorted({row["experiment"] for row in TASK_TABLES.read(TASKS / "tasks.csv")}))
 def test_every_task_was_run_with_every_method_and_three_seeds_as_the_config_still_says(experiment):
     tasks = [tuple(row.values()) for row in TASK_TABLES.read(TASKS / "tasks.csv") if row["experiment"] == experiment]

@@ -9,7 +9,7 @@ shift
 METHODS=${METHODS:-source_only,coral,mmd,dann,cdan,mcc,shot,target_only}
 export OMP_NUM_THREADS=1
 grep "^$experiment," benchmarks/tasks/tasks.csv | tr , ' ' | xargs -P "${JOBS:-2}" -L 1 bash -c '
-    .venv/bin/da train -m "experiment=$0" "data.source=$1" "data.target=$2" "method='"$METHODS"'" seed=0,1,2 runs=runs/tasks/'"$experiment"' '"$*"
+    .venv/bin/da train -m "experiment=$0" "data.source=$1" "data.target=$2" "method='"$METHODS"'" seed=0,1,2 "runs=runs/tasks/$0" '"$*"
 mkdir -p benchmarks/tasks/results benchmarks/tasks/tables
 .venv/bin/python benchmarks/collect.py "runs/tasks/$experiment" "benchmarks/tasks/results/$experiment.csv"
 .venv/bin/python benchmarks/tasks/tables.py

@@ -25,15 +25,15 @@ def experiments() -> list[str]:
 def table(rows: Rows, published: Rows, metric: str) -> list[str]:
     """Markdown: mean ± 95 % interval over the seeds for every method and task, and what others published."""
     tasks = sorted({(row["source"], row["target"]) for row in rows})
-    methods = sorted({row["method"] for row in rows}, key=method_order)
+    means = seed_means(rows, metric)
+    methods = sorted(means, key=method_order)
     values: dict[tuple[str, tuple[str, str]], list[float]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(row["seed"])):
         values[row["method"], (row["source"], row["target"])].append(100 * float(row[metric]))
     lines = ["| method | " + " | ".join(f"{s} → {t}" for s, t in tasks) + " | mean |"]
     lines.append("|---|" + "---:|" * (len(tasks) + 1))
     for method in methods:
-        by_seed = [sum(seed) / len(tasks) for seed in zip(*(values[method, task] for task in tasks), strict=True)]
-        cells = [_cell(values[method, task]) for task in tasks] + [f"**{_cell(by_seed)}**"]
+        cells = [_cell(values[method, task]) for task in tasks] + [f"**{_cell(means[method])}**"]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     for name in dict.fromkeys(row["method"] for row in published):
         theirs = {(row["source"], row["target"]): row["accuracy"] for row in published if row["method"] == name}
@@ -44,15 +44,25 @@ def table(rows: Rows, published: Rows, metric: str) -> list[str]:
     return lines
 
 
+def seed_means(rows: Rows, metric: str) -> dict[str, list[float]]:
+    """For each method the mean over the tasks, in percent, of every seed in order. ValueError if a run is missing."""
+    values: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for row in rows:
+        values[row["method"], int(row["seed"])].append(100 * float(row[metric]))
+    if len(set(map(len, values.values()))) != 1:
+        raise ValueError("some method was not run on every task with every seed")
+    means: dict[str, list[float]] = defaultdict(list)
+    for (method, _), of_tasks in sorted(values.items()):
+        means[method].append(sum(of_tasks) / len(of_tasks))
+    return means
+
+
 def verdict(rows: Rows, metric: str) -> str:
     """Which methods are above source_only on the mean over the tasks, by a paired interval over the seeds."""
-    means: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row in rows:
-        means[row["method"], row["seed"]].append(100 * float(row[metric]))
-    seeds = sorted({seed for _, seed in means})
+    means = seed_means(rows, metric)
     better, worse = [], []
-    for method in sorted({row["method"] for row in rows} - {"source_only", "target_only"}):
-        gain = interval([_mean(means[method, seed]) - _mean(means["source_only", seed]) for seed in seeds])
+    for method in sorted(means.keys() - {"source_only", "target_only"}):
+        gain = interval([own - base for own, base in zip(means[method], means["source_only"], strict=True)])
         half = float("inf") if gain.half_width is None else gain.half_width
         text = f"{method} ({gain.mean:+.1f} ± {half:.1f})"
         better += [text] if gain.mean > half else []
@@ -64,10 +74,6 @@ def verdict(rows: Rows, metric: str) -> str:
 def _cell(values: list[float]) -> str:
     mean = interval(values)
     return f"{mean.mean:.1f}" + ("" if mean.half_width is None else f" ± {mean.half_width:.1f}")
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def page(experiment: str) -> str:
@@ -89,18 +95,13 @@ def page(experiment: str) -> str:
 def overview() -> str:
     """Mean over the tasks of every experiment by method."""
     results = {name: read(HERE / "results" / f"{name}.csv") for name in experiments()}
-    methods = sorted({row["method"] for rows in results.values() for row in rows}, key=method_order)
+    means = [seed_means(rows, "target_acc_last") for rows in results.values()]
+    methods = sorted({method for of_method in means for method in of_method}, key=method_order)
     tasks = {name: {(row["source"], row["target"]) for row in rows} for name, rows in results.items()}
     lines = ["| method | " + " | ".join(f"{name} ({len(tasks[name])})" for name in results) + " |"]
     lines.append("|---|" + "---:|" * len(results))
     for method in methods:
-        cells = []
-        for rows in results.values():
-            by_seed: dict[str, list[float]] = defaultdict(list)
-            for row in rows:
-                if row["method"] == method:
-                    by_seed[row["seed"]].append(100 * float(row["target_acc_last"]))
-            cells.append(_cell([_mean(values) for values in by_seed.values()]))
+        cells = [_cell(of_method[method]) for of_method in means]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     said = "Target test accuracy, %, mean over the tasks (their number) ± 95 % interval over the seeds."
     return "\n".join([said, "", *lines]) + "\n"

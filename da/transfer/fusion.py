@@ -3,6 +3,7 @@
 Running statistics of batch norm are mixed like parameters, and are then those of no network: estimate them anew.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -32,7 +33,7 @@ def fuse(
     _check_states(states)
     chosen = {"": weights, **(groups or {})}
     for name, own in chosen.items():
-        if len(own) != len(states) or not all(map(_finite, own)):
+        if len(own) != len(states) or not all(map(math.isfinite, own)):
             raise ValueError(f"{name or 'the network'} has the weights {list(own)}: expected {len(states)} numbers")
         if not any(_below(key, name) for key in states[0]):
             raise ValueError(f"no parameter lies below {name!r}; there are {', '.join(_tops(states[0]))}")
@@ -89,10 +90,6 @@ def _check_states(states: Sequence[State]) -> None:
         for key, value in state.items():
             if value.dtype != states[0][key].dtype:
                 raise ValueError(f"{key} is {value.dtype} in network {i}, but {states[0][key].dtype} in network 1")
-
-
-def _finite(weight: float) -> bool:
-    return abs(weight) < float("inf")  # which no NaN is
 
 
 def _below(key: str, name: str) -> bool:

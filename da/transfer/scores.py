@@ -26,9 +26,7 @@ def leep(p: Float[Tensor, "n z"], y: Labels) -> float:
     mean_i log sum_z P(y_i | z) p_iz, with P(y | z) the share of y in what the model calls z.
     """
     p, labels = p.double(), _one_hot(y)
-    joint = labels.T @ p / len(y)  # [c, z]
-    given = joint / joint.sum(dim=0, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return float(((labels @ given) * p).sum(dim=1).log().mean())
+    return float(((labels @ _given(labels.T @ p)) * p).sum(dim=1).log().mean())
 
 
 def nce(z: Labels, y: Labels) -> float:
@@ -37,8 +35,7 @@ def nce(z: Labels, y: Labels) -> float:
     Tran, Nguyen & Hassner, Transferability and hardness of supervised classification tasks, ICCV 2019.
     """
     joint = _one_hot(y).T @ one_hot(z.long()).double() / len(y)
-    given = joint / joint.sum(dim=0, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return float(torch.special.xlogy(joint, given).sum())
+    return float(torch.special.xlogy(joint, _given(joint)).sum())
 
 
 def h_score(z: Rows, y: Labels) -> float:
@@ -47,8 +44,7 @@ def h_score(z: Rows, y: Labels) -> float:
     Bao et al., An information-theoretic approach to transferability, ICIP 2019. Directions without
     variance are left out (pseudo-inverse). With fewer rows than features it says little: see the next one.
     """
-    total, between = _covariances(z, y)
-    return float(torch.trace(torch.linalg.pinv(total, rtol=NO_VARIANCE, hermitian=True) @ between))
+    return _ratio(*_covariances(z, y))
 
 
 def regularised_h_score(z: Rows, y: Labels) -> float:
@@ -59,7 +55,7 @@ def regularised_h_score(z: Rows, y: Labels) -> float:
     total, between = _covariances(z, y)
     amount = float(ledoit_wolf_shrinkage(z.double().numpy()))
     shrunk = (1 - amount) * total + amount * total.trace() / len(total) * torch.eye(len(total), dtype=total.dtype)
-    return float(torch.trace(torch.linalg.pinv(shrunk, rtol=NO_VARIANCE, hermitian=True) @ ((1 - amount) * between)))
+    return _ratio(shrunk, (1 - amount) * between)
 
 
 def log_me(z: Rows, y: Labels, steps: int = 100, tolerance: float = 1e-9) -> float:
@@ -76,18 +72,21 @@ def log_me(z: Rows, y: Labels, steps: int = 100, tolerance: float = 1e-9) -> flo
     known = (u.T @ targets).square()  # [r, c], of each label in each direction
     lost = (targets.square().sum(dim=0) - known.sum(dim=0)).clamp(min=0)  # what no direction explains
     alpha = beta = torch.ones(targets.shape[1], dtype=z.dtype)
+
+
+    def fit(ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """For alpha / beta: effective parameters, m^T m, and the squared error, of each label."""
+        kept = squares[:, None] / (ratio + squares[:, None])
+        size = (kept.square() * known / squares[:, None].clamp(min=1e-300)).sum(dim=0)
+        return kept.sum(dim=0), size, ((1 - kept).square() * known).sum(dim=0) + lost
+
     for _ in range(steps):
         before = alpha / beta
-        shrunk = squares[:, None] / (before + squares[:, None])
-        size = (shrunk.square() * known / squares[:, None].clamp(min=1e-300)).sum(dim=0)  # m^T m
-        error = ((1 - shrunk).square() * known).sum(dim=0) + lost
-        gamma = shrunk.sum(dim=0)
+        gamma, size, error = fit(before)
         alpha, beta = gamma / size.clamp(min=1e-300), (n - gamma) / error.clamp(min=1e-300)
         if torch.allclose(alpha / beta, before, rtol=tolerance, atol=0):
             break
-    weights = squares[:, None] / (alpha / beta + squares[:, None])
-    size = (weights.square() * known / squares[:, None].clamp(min=1e-300)).sum(dim=0)
-    error = ((1 - weights).square() * known).sum(dim=0) + lost
+    _, size, error = fit(alpha / beta)
     log_det = (alpha + beta * squares[:, None]).log().sum(dim=0) + (d - len(s)) * alpha.log()
     evidence = n * beta.log() + d * alpha.log() - n * math.log(2 * math.pi) - beta * error - alpha * size - log_det
     return float((evidence / (2 * n)).mean())
@@ -125,6 +124,16 @@ def gbc(z: Rows, y: Labels, covariance: Literal["diagonal", "spherical"] = "diag
 
 def _one_hot(y: Labels) -> Float[Tensor, "n c"]:
     return one_hot(y.long()).double()
+
+
+def _given(joint: Float[Tensor, "c z"]) -> Float[Tensor, "c z"]:
+    """P(y | z) of P(y, z), known up to a factor; 0 for a z that there is not."""
+    return joint / joint.sum(dim=0, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def _ratio(total: Float[Tensor, "d d"], between: Float[Tensor, "d d"]) -> float:
+    """tr(total^-1 between)."""
+    return float(torch.trace(torch.linalg.pinv(total, rtol=NO_VARIANCE, hermitian=True) @ between))
 
 
 def _parts(z: Rows, y: Labels) -> list[Tensor]:

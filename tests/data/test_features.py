@@ -108,7 +108,7 @@ def test_a_folder_trains_and_scores_on_the_features_of_what_it_would_score(tmp_p
     assert backbone.rows == before + 1
 
 
-def test_a_run_on_the_cache_learns_and_scores_what_it_would_without(tmp_path, monkeypatch):
+def test_a_run_on_the_cache_learns_and_scores_what_it_would_without(tmp_path):
     """A residual network with batch norm, frozen as it starts, and five steps of CORAL: the same in every number."""
     for seed, name in enumerate("ab"):
         write_domain(tmp_path / name, {"cat": 9, "dog": 8}, seed=seed)

@@ -1,6 +1,7 @@
 """Everything in conf/ is discovered, so a new yaml is a new test."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
+from da.cli import main
 from da.data.rows import Draw, Rows
 from da.models.mlp import Mlp
 from da.models.network import Network
@@ -39,6 +41,16 @@ def config(*overrides: str, run_dir: Path | str = "unused") -> DictConfig:
         cfg.names = {key: names[key] for key in ("data", "net", "method")}
         del cfg.hydra
     return cfg
+
+
+def call(*words: object) -> int:
+    """Run `da` in this process; return its exit status."""
+    argv = sys.argv
+    sys.argv = ["da", *map(str, words)]
+    try:
+        return main()
+    finally:
+        sys.argv = argv
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import TOY, call
 
-from da.cli import main
 from da.models.state import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
-TOY = ("data=toy", "net=mlp", "trainer=smoke", "figures=none")
 
 
 def da(*arguments, cwd, **environ):
@@ -36,13 +35,12 @@ def da_here(tmp_path, monkeypatch, capfd):
     """The same within this process, which spares the imports: (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["da", *arguments])
+    def run_here(*arguments):
         capfd.readouterr()
-        status = main()
+        status = call(*arguments)
         return status, *capfd.readouterr()
 
-    return call
+    return run_here
 
 
 def results_in(folder):

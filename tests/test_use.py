@@ -3,37 +3,26 @@
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from conftest import call
 from photos import write_domain
 from scipy.io import wavfile
+from texts import WORDS, write_tokenizer
 from torch.testing import assert_close
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from da import export, exported
-from da.cli import main
 from da.use import open_run
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "book"]
 SHORT = ("method=coral", "trainer.max_epochs=1", "+data.steps_per_epoch=3", "figures=none", "run_dir=run")
 SHORT += ("data.batch_size.source=8", "data.batch_size.target=8")
 N = 21  # not a multiple of the batch size
 CLASSES = ("cat", "dog", "eel")
-
-
-def call(*words):
-    """Run `da` in this process: its exit status."""
-    argv = sys.argv
-    sys.argv = ["da", *map(str, words)]
-    try:
-        return main()
-    finally:
-        sys.argv = argv
 
 
 def table(seed):
@@ -93,9 +82,7 @@ def bert(folder):
 
     sizes = {"vocab_size": len(WORDS), "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertModel(BertConfig(**sizes, intermediate_size=16)).save_pretrained(folder / "bert")
-    (folder / "bert/vocab.txt").write_text("\n".join(WORDS))
-    settings = {"tokenizer_class": "BertTokenizer", "model_max_length": 16}
-    (folder / "bert/tokenizer_config.json").write_text(json.dumps(settings))
+    write_tokenizer(folder / "bert")
     return "net=transformer", f"net.backbone.name={folder / 'bert'}", "net.input.max_length=8"
 
 
@@ -133,13 +120,14 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def here(made, monkeypatch):
-    """Stand in the folder of a kind, with an empty cache."""
+def here(made, monkeypatch, capfd):
+    """Stand in the folder of a kind, with an empty cache, and with nothing said yet."""
 
     def go(kind):
         folder = made(kind)
         monkeypatch.chdir(folder)
         monkeypatch.setenv("DA_CACHE", str(folder / "cache"))
+        capfd.readouterr()  # what training said, if it was done just now
         return folder
 
     return go
@@ -189,7 +177,6 @@ def read_back(form, path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_exported_network_says_what_predict_says(here, kind, form, capfd):
     folder = here(kind)
-    capfd.readouterr()
     assert call("export", "run", "--format", form, "--check", KINDS[kind][1]) == 0
     assert "outputs differ from the checkpoint's by at most" in capfd.readouterr().out
     path = folder / f"run/network{exported.SUFFIX[form]}"
@@ -270,7 +257,6 @@ def test_the_weights_that_are_named_are_used(here, tmp_path):
 
 def test_without_out_the_table_is_printed_and_the_rest_goes_to_stderr(here, capfd):
     here("vectors")
-    capfd.readouterr()
     assert call("predict", "run", "new.npz") == 0
     out, err = capfd.readouterr()
     assert out.splitlines()[0] == "path,label,probability"

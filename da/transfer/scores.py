@@ -73,7 +73,6 @@ def log_me(z: Rows, y: Labels, steps: int = 100, tolerance: float = 1e-9) -> flo
     lost = (targets.square().sum(dim=0) - known.sum(dim=0)).clamp(min=0)  # what no direction explains
     alpha = beta = torch.ones(targets.shape[1], dtype=z.dtype)
 
-
     def fit(ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """For alpha / beta: effective parameters, m^T m, and the squared error, of each label."""
         kept = squares[:, None] / (ratio + squares[:, None])

@@ -5,6 +5,7 @@ from zipfile import ZipFile
 
 import pytest
 import torch
+from texts import WORDS, write_tokenizer
 from torch import nn
 from torch.testing import assert_close
 
@@ -13,16 +14,12 @@ from da.data.readers.choose import make_reader
 from da.data.readers.text import CHUNK, TextReader
 from da.models.transformer import MINILM, Transformer, model_folder
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "book"]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tokenizer of a few words: it cuts at spaces."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    """A tokenizer of a few words, of a model that is named only."""
+    folder = write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "model_max_length": 16}')
     return str(folder)
 
 

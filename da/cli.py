@@ -4,13 +4,11 @@ Imports neither torch nor Lightning: help and mistakes in the options come at on
 """
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 
 import hydra
@@ -20,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from da.compose import config_dir, one_line
 from da.record import finished
 from da.settings import check_settings, register_resolvers
 
@@ -33,16 +32,6 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
 
 COMMANDS = {"report": "da.report.cli", "predict": "da.predict", "export": "da.export", "cache": "da.cache_cli"}
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""
-
-
-def config_dir() -> str:
-    """conf/ inside the installed wheel, else conf/ beside da/ in a checkout."""
-    packaged = Path(str(files("da"))) / "conf"
-    checkout = Path(str(files("da"))).parent / "conf"
-    for path in (packaged, checkout):
-        if (path / "train.yaml").is_file():
-            return str(path)
-    raise FileNotFoundError(f"no conf/train.yaml in {packaged} or {checkout}; reinstall lambda-da")
 
 
 def main() -> int:
@@ -77,7 +66,7 @@ def _hydra() -> int:
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if debug:
             traceback.print_exc()
-        return _fail(_one_line(error))
+        return _fail(one_line(error))
     return 1 if _failures else 0
 
 
@@ -89,8 +78,8 @@ def _train(cfg: DictConfig) -> float | None:
     except Exception as error:
         if cfg.get("debug") is True:
             traceback.print_exc()
-        _failures.append(_one_line(error))
-        _fail(f"{cfg.names.method} seed {cfg.seed}: {_one_line(error)}" if _in_sweep() else _one_line(error))
+        _failures.append(one_line(error))
+        _fail(f"{cfg.names.method} seed {cfg.seed}: {one_line(error)}" if _in_sweep() else one_line(error))
         if HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
             raise  # this is another process, which reports to its launcher by raising
         return None
@@ -141,19 +130,6 @@ def _in_sweep() -> bool:
 def _shown(path: Path) -> Path:
     """The path relative to where the user stands, if it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # OmegaConf adds lines about its own types, Hydra a hint at its flags.
-    lines = [
-        line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "Set the env"))
-    ]
-    text = " ".join(lines) or type(error).__name__
-    if asked := re.fullmatch(r"Interpolation key '((?:data|net)\.[\w.]+)' not found", text):
-        return f"net and data do not fit: one asks for {asked[1]}, which the other does not have; choose another one"
-    # A name that begins with an underscore is a base of other configs, and no choice.
-    return re.sub(r" _\w+(?= )", "", text) if "Available options in" in text else text
 
 
 def _fail(message: str) -> int:

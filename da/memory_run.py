@@ -19,7 +19,7 @@ from torch import Tensor
 
 from da.assemble import assemble
 from da.callbacks.seeding import SeedEachBatch
-from da.cli import config_dir
+from da.compose import config_dir
 from da.models.network import Network
 from da.run import build_method, build_trainer, quiet
 from da.settings import check_settings

@@ -9,15 +9,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from torch import nn
 
 from da.cli import main
+from da.compose import compose_config
 from da.data.rows import Draw, Rows
 from da.models.mlp import Mlp
 from da.models.network import Network
-from da.settings import register_resolvers, sum_name
+from da.settings import register_resolvers
 from da.types import HIDDEN, Encoded, Samples, Step
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -34,13 +34,7 @@ def options(group: str) -> list[str]:
 
 def config(*overrides: str, run_dir: Path | str = "unused") -> DictConfig:
     """Compose train.yaml as the command line would."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=[*overrides, f"run_dir={run_dir}"], return_hydra_config=True)
-    names = {**cfg.hydra.runtime.choices, "method": sum_name(cfg.hydra.runtime.choices.method, overrides)}
-    with open_dict(cfg):
-        cfg.names = {key: names[key] for key in ("data", "net", "method")}
-        del cfg.hydra
-    return cfg
+    return compose_config(overrides, run_dir)
 
 
 def call(*words: object) -> int:

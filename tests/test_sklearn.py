@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from da.build import build
-from da.cli import config_dir
+from da.compose import config_dir
 from da.data.samplers import StreamSampler
 from da.sklearn import AdaptationClassifier
 

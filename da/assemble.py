@@ -16,6 +16,7 @@ from da.data.features import FeatureCache
 from da.data.record_data import RecordData
 from da.data.rows import Draw, Subset, TensorRows
 from da.models.network import Network
+from da.models.state import load_network
 from da.record import write_whole
 from da.types import take_rows
 
@@ -29,6 +30,8 @@ def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
     `rows` are arguments of the data that no config can give: what is in memory already.
     """
     data = _data(cfg, **rows)
+    if data.own_classes:
+        _give_each_domain_a_head(cfg, data)
     net: Network = build(cfg.net, "net")
     if net.num_classes != data.num_classes:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
@@ -47,6 +50,13 @@ def _data(cfg: DictConfig, **rows: Any) -> DomainData:
         elif cfg.data[key] != value:
             raise ValueError(f"data.{key}={cfg.data[key]}, but the data have {value}")
     return data
+
+
+def _give_each_domain_a_head(cfg: DictConfig, data: DomainData) -> None:
+    if cfg.net.get("head"):
+        raise ValueError("data.label_sets=separate gives each domain a linear head, but net.head builds another one")
+    head = {"_target_": "da.models.heads.DomainHeads", "_partial_": True}
+    OmegaConf.update(cfg, "net.head", head | {"target_classes": data.num_classes_of("target")}, force_add=True)
 
 
 def _cache_features(net: Network, data: DomainData) -> None:
@@ -75,13 +85,26 @@ def _check_net_reads_data(cfg: DictConfig, net: Network, data: DomainData) -> No
         ) from error
 
 
+def load_start(cfg: DictConfig, net: Network) -> tuple[Path | None, list[str]]:
+    """Load the checkpoint that the config names to start from, if any.
+
+    Returns the checkpoint if the network was taken from it as a whole, and the parts that were not.
+    """
+    if cfg.init_from is None:
+        if cfg.init_parts is not None:
+            raise ValueError(f"init_parts={list(cfg.init_parts)} are parts of a checkpoint: give init_from too")
+        return None, []
+    left = load_network(net, cfg.init_from, cfg.init_parts)
+    return (Path(cfg.init_from) if cfg.init_parts is None else None), left
+
+
 def write_data_file(data: DomainData, folder: Path) -> None:
     """Write data.json into the run's folder, and print the notices that have come up since the last time."""
     for notice in data.notices[data.told :]:
         print(f"data: {notice}", file=sys.stderr, flush=True)
     data.told = len(data.notices)
     content = {
-        "classes": list(data.class_names),
+        "classes": list(data.classes_of("target")),
         "domains": data.names(),
         "state": data.state(),
         "input": _input(data),

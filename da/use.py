@@ -83,9 +83,9 @@ def choose_device(name: str) -> torch.device:
 
 @torch.inference_mode()
 def network_logits(net: Network, batches: Iterable[Any], device: torch.device) -> Tensor:
-    """Return the logits [n, c] of all batches of x below one another, on the CPU."""
+    """Return the logits [n, c] of the target's classes, of all batches of x below one another, on the CPU."""
     net = net.to(device).eval()
-    return torch.cat([net(_moved(x, device))[1].float().cpu() for x in batches])
+    return torch.cat([net.logits_of("target", net(_moved(x, device))[1]).float().cpu() for x in batches])
 
 
 def _moved(x: Any, device: torch.device) -> Any:

@@ -62,6 +62,7 @@ def share_batch_norm(module: nn.Module) -> None:
             )
             shared.load_state_dict(child.state_dict())
             shared.weight, shared.bias = child.weight, child.bias  # themselves: they may be frozen
+            shared.training = child.training
             setattr(module, name, shared)
         else:
             share_batch_norm(child)

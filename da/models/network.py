@@ -58,6 +58,7 @@ class Network(nn.Module):
         input: facts about x (channels and size of an image, ...) which the data configs read.
         head: builds the classifier from (feature_dim, num_classes); a linear one by default.
         freeze_backbone: the backbone stays as it is, in evaluation mode, and is not trained.
+        adapter: builds the backbone that is trained from `backbone`, such as a `da.models.adapters.Lora`.
     """
 
     def __init__(
@@ -72,10 +73,15 @@ class Network(nn.Module):
         input: Mapping[str, Any] | None = None,
         head: Callable[[int, int], nn.Module] | None = None,
         freeze_backbone: bool = False,
+        adapter: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if head is not None and normalised_head:
             raise ValueError("net.normalised_head=true is for the linear head, but net.head builds another one")
+        if adapter is not None:
+            if freeze_backbone:
+                raise ValueError("net.freeze_backbone=true would freeze net.adapter too, which freezes the rest itself")
+            backbone = adapter(backbone)
         out_dim = cast(int, backbone.out_dim)
         if bottleneck is None and out_dim != feature_dim:
             raise ValueError(
@@ -131,9 +137,13 @@ class Network(nn.Module):
         self.watched[name] = output
 
     def parameter_groups(self) -> Iterator[ParameterGroup]:
-        """Trainable parameters by learning rate."""
-        parts = {"backbone": self.backbone_lr_scale, "bottleneck": 1.0, "head": 1.0}
+        """Trainable parameters by learning rate; what a backbone calls `fresh` is not slowed down with it."""
+        fresh: Sequence[str] = getattr(self.backbone, "fresh", ())
+        parts = {f"backbone.{name}": 1.0 for name in fresh}
+        parts |= {"backbone": self.backbone_lr_scale, "bottleneck": 1.0, "head": 1.0}
+        seen: set[nn.Parameter] = set()
         for name, scale in parts.items():
-            parameters = [p for p in self.get_submodule(name).parameters() if p.requires_grad]
+            parameters = [p for p in self.get_submodule(name).parameters() if p.requires_grad and p not in seen]
+            seen.update(parameters)
             if parameters:
                 yield ParameterGroup(name, parameters, scale)

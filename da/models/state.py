@@ -29,10 +29,22 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def load_network(net: nn.Module, path: str | Path) -> None:
     """Take the weights of the network of another run's checkpoint; ValueError if it is not one like `net`."""
+    _load(net, path, "net.", "the net of this run")
+
+
+def load_backbone(backbone: nn.Module, path: str | Path) -> None:
+    """Take the weights of the backbone of another run's checkpoint, and leave its bottleneck and head.
+
+    Raises FileNotFoundError, or ValueError for a file that is no checkpoint or has another backbone.
+    """
+    _load(backbone, path, "net.backbone.", "this backbone")
+
+
+def _load(module: nn.Module, path: str | Path, prefix: str, what: str) -> None:
     state = load_checkpoint(path)["state_dict"]
-    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-    check_fits(weights, net.state_dict(), str(path), "the net of this run")
-    net.load_state_dict(weights)
+    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    check_fits(weights, module.state_dict(), str(path), what)
+    module.load_state_dict(weights)
 
 
 def check_fits(state: dict[str, Tensor], expected: dict[str, Tensor], where: str, what: str) -> None:

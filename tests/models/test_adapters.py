@@ -143,9 +143,7 @@ def test_unknown_layers_are_answered_with_those_there_are(layers):
 
 
 def test_pytorchs_attention_is_not_offered_since_it_would_not_run_the_adapter():
-    with pytest.raises(
-        ValueError, match="names .'out_proj'., which no layer of the backbone is called; there are 0, 3"
-    ):
+    with pytest.raises(ValueError, match="names .'out_proj'., which no layer of the backbone is called; there are"):
         Lora(Torchvision("vit_b_16"), ("out_proj",))
     assert isinstance(models.vit_b_16().encoder.layers[0].self_attention, nn.MultiheadAttention)
 
@@ -181,13 +179,14 @@ def test_the_adapter_is_a_choice_and_learns_at_the_full_rate(bert):
 def trained(bert, tmp_path_factory):
     """The folder of a run of a BERT with an adapter on sentences."""
     folder = tmp_path_factory.mktemp("run")
-    for seed, name in enumerate("ab"):
-        words = [WORDS[6 + (i + seed) % 2] for i in range(24)]
-        table = pl.DataFrame({"text": [f"a {w} book" for w in words], "label": words})
-        table.write_csv(folder / f"{name}.csv")
+    for name in "ab":
+        words = [("good", "bad")[i % 2] for i in range(24)]
+        rest = [" ".join(("a", "book")[i >> bit & 1] for bit in range(5)) for i in range(24)]
+        texts = [f"{w} {r}" if name == "a" else f"{r} {w}" for w, r in zip(words, rest, strict=True)]
+        pl.DataFrame({"text": texts, "label": words}).write_csv(folder / f"{name}.csv")
     net = ("net=transformer", f"net.backbone.name={bert}", "net.input.max_length=8", "+net/adapter=lora")
     data = ("data=csv", f"data.source={folder / 'a.csv'}", f"data.target={folder / 'b.csv'}", "data.text=text")
-    short = ("method=coral", "trainer.max_epochs=2", "+data.steps_per_epoch=20", "figures=none", "optimizer.lr=0.1")
+    short = ("method=mmd", "trainer.max_epochs=2", "+data.steps_per_epoch=20", "figures=none", "optimizer.lr=0.02")
     sizes = ("data.batch_size.source=8", "data.batch_size.target=8")
     assert call("train", *net, *data, *short, *sizes, f"run_dir={folder / 'run'}") == 0
     return folder

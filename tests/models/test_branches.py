@@ -175,9 +175,7 @@ def test_the_run_says_what_its_network_costs(digits):
 
 def test_a_checkpoint_of_another_backbone_is_refused(digits):
     checkpoint = digits / "source/checkpoints/last.ckpt"
-    with pytest.raises(
-        ValueError, match=r"last.ckpt does not fit this backbone: unexpected \(2\): 3.bias, .* instead of \(5, 4\)"
-    ):
+    with pytest.raises(ValueError, match=r"fit this backbone: unexpected \(2\): 3.bias, .* instead of \(5, 4\)"):
         Branches(Mlp(4, [5]), Mlp(4, [5]), Sum, source_checkpoint=str(checkpoint))
     with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
         Branches(Mlp(4, [5]), Mlp(4, [5]), Sum, source_checkpoint="nowhere.ckpt")
@@ -212,7 +210,8 @@ def test_every_fusion_trains_and_its_run_is_used_without_the_files_of_pretrained
         assert torch.equal(state[f"net.backbone.frozen.model.{key}"], value), key
     (tmp_path / "w.safetensors").unlink()
     assert call("predict", "run", "b", "--out", "p.csv") == 0
-    assert call("export", "run", "--format", "torch_export", "--check", "b") == 0
+    if fusion == "gate":
+        assert call("export", "run", "--format", "torch_export", "--check", "b") == 0
     cost = json.loads((tmp_path / "run/results.json").read_text())["cost"]
     assert 0 < cost["trainable_parameters"] < cost["parameters"]
     assert cost["macs"] > 0

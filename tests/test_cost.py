@@ -5,6 +5,7 @@ import torch
 from conftest import normal
 from torch import nn
 from torch.testing import assert_close
+from torchvision import models
 
 from da.cost import network_cost
 
@@ -87,3 +88,12 @@ def test_what_cannot_be_counted_is_null_and_the_mode_comes_back():
     assert net.training
     assert net[0].training
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "vit_b_16"])
+def test_the_published_number_of_operations_is_found(name):
+    published = models.get_model_weights(name).DEFAULT.meta
+    net = models.get_model(name).eval()
+    found = network_cost(net, torch.zeros(1, 3, 224, 224))
+    assert found["parameters"] == published["num_params"]
+    assert found["macs"] / 1e9 == pytest.approx(published["_ops"], abs=6e-4)

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import timm
 import torch
-from conftest import call, config, normal, options
+from conftest import TOY, call, config, normal, options
+from nets import Normed
 from photos import write_domain
 from safetensors.torch import save_file
 from torch import nn
@@ -22,14 +23,6 @@ from da.models.state import load_checkpoint
 from da.models.timm_model import Timm
 from da.run import run
 from da.use import open_run
-
-
-class Normed(nn.Sequential):
-    """Linear, batch norm and dropout: what evaluation mode changes is there."""
-
-    def __init__(self, in_dim=4, out_dim=5):
-        super().__init__(nn.Linear(in_dim, out_dim), nn.BatchNorm1d(out_dim), nn.Dropout(0.5))
-        self.out_dim = out_dim
 
 
 class Maps(nn.Conv2d):
@@ -224,3 +217,24 @@ def test_cached_features_need_a_backbone_that_is_wholly_frozen(tmp_path, monkeyp
     words = ("data=folder", "data.source=a", "data.target=b", "net=branches_lenet", "net.input={channels: 3, size: 32}")
     assert call("train", *words, "data.cache_features=true", "figures=none") == 1
     assert "data.cache_features=true needs a frozen backbone" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["mcd", "vat"])  # several optimizers; a gradient with respect to x, and extra passes
+def test_no_method_moves_the_frozen_branch(method, tmp_path):
+    states = []
+    for batches in (1, 3):
+        folder = tmp_path / str(batches)
+        cfg = config(*TOY, f"method={method}", f"trainer.limit_train_batches={batches}", run_dir=folder)
+        cfg.net.backbone = {
+            "_target_": "da.models.branches.Branches",
+            "frozen": {"_target_": "nets.Normed", "in_dim": 2, "out_dim": 16},
+            "trained": {"_target_": "da.models.mlp.Mlp", "in_dim": 2, "dims": [8]},
+            "fusion": {"_target_": "da.models.fusion_operators.Gate", "_partial_": True},
+        }
+        run(cfg)
+        states.append(load_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"])
+    few, many = states
+    backbone = [key for key in few if key.startswith("net.backbone.")]
+    assert "net.backbone.frozen.1.running_mean" in backbone
+    for key in backbone:
+        assert torch.equal(few[key], many[key]) == key.startswith("net.backbone.frozen."), key

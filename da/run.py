@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
@@ -19,8 +20,9 @@ from da.build import build
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import ORACLE, Scores, Weights
-from da.cost import peak_memory_mib, reset_peak_memory
+from da.cost import network_cost, peak_memory_mib, reset_peak_memory
 from da.data.base import DomainData
+from da.data.rows import Draw
 from da.data.streams import LABEL_STREAMS
 from da.methods.base import Method
 from da.models.network import Network
@@ -90,6 +92,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     if figures:
         figures.after(fitted.method.net)
     _test(fitted, data, start)
+    row = data.eval_set("target", "test")[Draw(torch.arange(1), 0)].x
     measured = {
         "source": data.names()["source"],
         "target": data.names()["target"],
@@ -99,7 +102,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
         "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
         "world_size": fitted.trainer.world_size,
         **fitted.scores.summary(),
-        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib()},
+        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib(), **network_cost(fitted.method.net, row)},
     }
     _log_test(fitted, measured)
     if figures:

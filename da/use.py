@@ -62,14 +62,23 @@ def open_run(folder: str | Path, weights: str = "selected") -> FinishedRun:
     return FinishedRun(folder, results, recorded, cfg, data, net, checkpoint)
 
 
+PRETRAINED = ("weights", "source_checkpoint")
+"""Options of a backbone, and of those inside it, that name a file to start from."""
+
+
 def build_network(node: DictConfig) -> Network:
     """Build a network, in evaluation mode, whose weights are loaded afterwards: a pretrained start is left out."""
-    node = node.copy()
-    if OmegaConf.select(node, "backbone.weights") is not None:
-        OmegaConf.update(node, "backbone.weights", None)
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    plain["backbone"] = _without_start(plain["backbone"])
     with torch.random.fork_rng(devices=[]):
-        net: Network = build(node, "net")
+        net: Network = build(OmegaConf.create(plain), "net")
     return net.eval()
+
+
+def _without_start(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    return {key: None if key in PRETRAINED else _without_start(value) for key, value in node.items()}
 
 
 def choose_device(name: str) -> torch.device:

@@ -106,7 +106,7 @@ def _like(norm: Any, kind: type[Kind]) -> Kind:
         raise TypeError(f"a {type(norm).__name__} can't become a {kind.__name__}")
     made = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     made.load_state_dict(norm.state_dict())
-    made.weight, made.bias = norm.weight, norm.bias
+    made.weight, made.bias, made.training = norm.weight, norm.bias, norm.training
     return made
 
 

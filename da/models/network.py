@@ -67,6 +67,7 @@ class Network(nn.Module):
         input: facts about x (channels and size of an image, ...) which the data configs read.
         head: builds the classifier from (feature_dim, num_classes); a linear one by default.
         freeze_backbone: the backbone stays as it is, in evaluation mode, and is not trained.
+        adapter: builds the backbone that is trained from `backbone`, such as a `da.models.adapters.Lora`.
     """
 
     def __init__(
@@ -81,10 +82,15 @@ class Network(nn.Module):
         input: Mapping[str, Any] | None = None,
         head: Callable[[int, int], nn.Module] | None = None,
         freeze_backbone: bool = False,
+        adapter: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if head is not None and normalised_head:
             raise ValueError("net.normalised_head=true is for the linear head, but net.head builds another one")
+        if adapter is not None:
+            if freeze_backbone:
+                raise ValueError("net.freeze_backbone=true would freeze net.adapter too, which freezes the rest itself")
+            backbone = adapter(backbone)
         out_dim = cast(int, backbone.out_dim)
         if bottleneck is None and out_dim != feature_dim:
             raise ValueError(
@@ -157,11 +163,12 @@ class Network(nn.Module):
         self.watched[name] = output
 
     def parameter_groups(self) -> Iterator[ParameterGroup]:
-        """Trainable parameters by part, learning rate and stage."""
+        """Trainable parameters by part, learning rate and stage; what a backbone calls `fresh` is not slowed down."""
+        fresh = [f"backbone.{name}" for name in getattr(self.backbone, "fresh", ())]
         groups: dict[tuple[str, float, str], list[nn.Parameter]] = {}
         for name, p in self.named_parameters():
             part = name.partition(".")[0]
-            scale = self.backbone_lr_scale if part == "backbone" else 1.0
+            scale = self.backbone_lr_scale if part == "backbone" and not owner(name, fresh) else 1.0
             for scales in self.lr_scales:
                 scale *= scales.get(owner(name, scales) or "", 1.0)
             if p.requires_grad:

@@ -40,8 +40,7 @@ def load_network(net: nn.Module, path: str | Path, parts: Sequence[str] | None =
 
     Raises ValueError if the checkpoint does not fit, or for a part that the network lacks.
     """
-    state = load_checkpoint(path)["state_dict"]
-    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+    weights = _weights_below("net.", path)
     expected = net.state_dict()
     if unknown := [part for part in parts or () if not any(below(key, part) for key in expected)]:
         raise ValueError(f"init_parts={list(parts or ())}: the network has no part {unknown[0]!r} with weights")
@@ -60,6 +59,21 @@ def load_network(net: nn.Module, path: str | Path, parts: Sequence[str] | None =
 
 
 _REHEADED = re.compile(r"^head\.")
+
+
+def load_backbone(backbone: nn.Module, path: str | Path) -> None:
+    """Take the weights of the backbone of another run's checkpoint, and leave its bottleneck and head.
+
+    Raises FileNotFoundError, or ValueError for a file that is no checkpoint or has another backbone.
+    """
+    weights = _weights_below("net.backbone.", path)
+    check_fits(weights, backbone.state_dict(), str(path), "this backbone")
+    backbone.load_state_dict(weights)
+
+
+def _weights_below(prefix: str, path: str | Path) -> dict[str, Tensor]:
+    state = load_checkpoint(path)["state_dict"]
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def below(key: str, name: str) -> bool:

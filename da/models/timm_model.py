@@ -25,6 +25,7 @@ class Timm(nn.Module):
         size: of the images, for models that are built for one size, such as vision transformers; None: their own.
         mean, std: by which the images are normalised. With weights="DEFAULT" they must be those that the weights were
             trained with, which are not the same for all of timm's models; None: not compared.
+        pooled: False: maps [n, out_dim, h, w] as they are before the pooling, for `da.models.branches` to fuse.
 
     No way executes pickled code. Raises ImportError without timm, ValueError for an unknown name or a wrong
     normalisation, and what `read_weights` raises.
@@ -37,6 +38,7 @@ class Timm(nn.Module):
         size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        pooled: bool = True,
     ) -> None:
         super().__init__()
         timm = _timm()
@@ -47,8 +49,10 @@ class Timm(nn.Module):
         config = timm.get_pretrained_cfg(name).to_dict()
         if weights == DOWNLOAD:
             _check_normalisation(name, config, {"mean": mean, "std": std})
-        resized = {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
-        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, num_classes=0, **resized)
+        options: dict[str, Any] = {} if pooled else {"global_pool": ""}
+        if size is not None and config.get("fixed_input_size"):
+            options["img_size"] = size
+        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, num_classes=0, **options)
         if weights not in (None, DOWNLOAD):
             model.load_state_dict(_state_dict(name, str(weights), config["classifier"], model))
         _separate_activations(model)

@@ -13,6 +13,9 @@ NOT_IDENTITY = frozenset(
 )
 """Settings that do not change what is trained: two runs that differ in these only are the same run."""
 
+ADDED_LATER = frozenset({"averaging"})
+"""Groups that came when there were runs already: they count where they are set, so older runs keep their hash."""
+
 PLACES = ("root", "places", "fetch", "sha256")
 """Options of the data that say where files are, not what is in them."""
 
@@ -32,7 +35,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
 GROUPS = frozenset(
     {
         *("data", "net", "method", "discrepancy", "optimizer", "lr_schedule"),
-        *("trainer", "logger", "monitor", "validators", "pretrain"),
+        *("trainer", "logger", "monitor", "validators", "pretrain", "averaging"),
     }
 )
 FIGURES = ("tsne", "pca", "none")
@@ -60,11 +63,12 @@ def check_settings(cfg: DictConfig) -> None:
 def config_hash(cfg: DictConfig) -> str:
     """Return 12 hexadecimal digits that name what is trained: the resolved config without `NOT_IDENTITY`.
 
-    The places of the data files are left out too: the files are identified by their own hashes.
+    The places of the data files are left out too: the files are identified by their own hashes. So is what was
+    `ADDED_LATER` and is empty or null.
     """
     identity: dict[str, Any] = {}
     for key in cfg:
-        if key in NOT_IDENTITY:
+        if key in NOT_IDENTITY or (key in ADDED_LATER and not cfg[key]):
             continue
         node = cfg[key]
         identity[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -175,24 +175,10 @@ def test_two_processes_average_as_one(tmp_path):
     short = ("data=toy", "net=mlp", "figures=none", NORM.replace("0.2", "0.0"), "data.steps_per_epoch=6")
     found = []
     for trainer in ("cpu", "ddp_cpu"):
-        words = (
-            "train",
-            "method=mcd",
-            *short,
-            *EMA,
-            "trainer.max_epochs=2",
-            f"trainer={trainer}",
-            f"run_dir={trainer}",
-        )
+        chosen = ("method=mcd", *short, *EMA, "trainer.max_epochs=2", f"trainer={trainer}", f"run_dir={trainer}")
         environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-m", "da", "train", "method=mcd", *chosen],
-            cwd=tmp_path,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-m", "da", "train", *chosen]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         checkpoint = load_checkpoint(tmp_path / trainer / "checkpoints/last.ckpt")
         found.append((net_of(checkpoint), json.loads((tmp_path / trainer / "results.json").read_text())))

@@ -96,11 +96,8 @@ def _shares(text: str, n: int, option: str) -> list[float]:
         values = []
     values = [values[0], 1 - values[0]] if len(values) == 1 and n == 2 else values
     if len(values) != n or not all(map(math.isfinite, values)) or abs(sum(values) - 1) > 1e-6:
-        raise ValueError(
-            f"{option} {text or 'without =A'}: expected "
-            + ("a number, or " if n == 2 else "")
-            + f"{n} that add up to 1"
-        )
+        expected = "a number, or 2 that add up to 1" if n == 2 else f"{n} numbers that add up to 1"
+        raise ValueError(f"{option} {text or 'without =A'}: expected {expected}")
     return values
 
 
@@ -178,10 +175,7 @@ def _sweep(fusing: "Fusing", chosen: argparse.Namespace) -> "Fused":
 
 def _say_common(entries: int, kept: Sequence[str], left_out: Sequence[str], first: str) -> None:
     print(f"common: {entries - len(kept)} of {entries} entries of {first} are in all networks, and mixed")
-    for keys, what in (
-        (kept, f"kept from {first}, as another one lacks them"),
-        (left_out, f"left out, not in {first}"),
-    ):
+    for keys, what in ((kept, f"kept from {first}, missing in another"), (left_out, f"left out, not in {first}")):
         if keys:
             print(f"  {what} ({len(keys)}): {', '.join(keys)}")
 

@@ -18,7 +18,7 @@ from da.data.streams import ROLE_OF_STREAM, Role
 from da.run import build_method
 from da.transfer.curve import COLUMNS, Choice, Point
 from da.transfer.statistics import estimate_statistics, mixed_parts, normalisers
-from da.types import HIDDEN, Encoded, Samples, join_rows
+from da.types import HIDDEN, Encoded, join_rows
 from da.use import build_network, choose_device, moved, network_logits, read_config, read_results
 from da.validators.infomax import InformationMaximisation
 
@@ -118,19 +118,20 @@ class Trial:
     def _measured(self, choice: Choice) -> dict[str, float | int | None]:
         rows = self._rows(choice)
         self._check_unchanged()
-        logits = network_logits(self.net, (samples.x for samples in self._batches(rows)), self.device)
+        batches = (samples.x for samples in self.data.eval_loader(rows, shared=False))
+        logits = network_logits(self.net, batches, self.device)
         if choice == "infomax":
             hidden = torch.full_like(rows.y, HIDDEN)
             validator = InformationMaximisation()
             validator.update("target", Encoded(logits, logits, hidden, rows.domains, hidden))
             return {"infomax": float(validator.compute()), "infomax_rows": len(rows)}
-        accuracy, loss = (COLUMNS[choice][0], f"{COLUMNS[choice][1]}")
+        accuracy = COLUMNS[choice][0]
         known = rows.y != HIDDEN
         n = int(known.sum())
         y, logits = rows.y[known], logits[known].double()
         return {
             accuracy: int((logits.argmax(dim=1) == y).sum()) / n if n else None,
-            loss: float(F.cross_entropy(logits, y)) if n else None,
+            accuracy.replace("_acc", "_loss"): float(F.cross_entropy(logits, y)) if n else None,
             accuracy.replace("_acc", "_rows"): n,
         }
 
@@ -142,9 +143,6 @@ class Trial:
         if choice == "source":
             return self.data.eval_set("source", "val")
         return self.data.eval_set("target", "val" if choice == "infomax" else "test")
-
-    def _batches(self, rows: Rows) -> Iterator[Samples]:
-        yield from self.data.eval_loader(rows, shared=False)
 
 
 def fed_domains(runs: Iterable[Path]) -> frozenset[Role]:

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from da.assemble import assemble, load_start, write_data_file
 from da.build import build
+from da.callbacks.averaging import Averaging, check_same_averaging
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import ORACLE, Scores, Weights
@@ -133,16 +134,22 @@ def fit(
     scores = Scores(classes, validators, selection_metric)
     checkpoints = folder / CHECKPOINTS
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
+    averaging = build_averaging(cfg)
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
     trainer = build_trainer(
         cfg,
         folder,
-        callbacks=[scores, SeedEachBatch(cfg.seed), *monitors, make_progress(label), *_savers(checkpoints, scores)],
+        callbacks=[
+            *(*averaging, scores, SeedEachBatch(cfg.seed), *monitors),
+            *(make_progress(label), *_savers(checkpoints, scores)),
+        ],
         logger=[CSVLogger(folder, name="", version=""), *loggers],
         enable_progress_bar=on_terminal(),
     )
     if resume is not None:
-        check_fits(load_checkpoint(resume)["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
+        checkpoint = load_checkpoint(resume)
+        check_fits(checkpoint["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
+        check_same_averaging(checkpoint, averaging, resume)
     try:
         trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     except FloatingPointError as error:
@@ -160,6 +167,11 @@ def build_method(cfg: DictConfig, stage: str, net: Network) -> Method:
     method: Method = build(cfg[stage], stage, net=net, optimizer=optimizer, lr_schedule=lr_schedule)
     method.tuning = tuning
     return method
+
+
+def build_averaging(cfg: DictConfig) -> list[Averaging]:
+    """Build what averages the network over its training, if the config asks for it."""
+    return [build(cfg.averaging, "averaging")] if cfg.get("averaging") else []
 
 
 def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:

@@ -16,8 +16,8 @@ NOT_IDENTITY = frozenset(
 PLACES = ("root", "places", "fetch", "sha256")
 """Options of the data that say where files are, not what is in them."""
 
-ADDED = frozenset({"init_parts"})
-"""Settings that came later: unless they are set, a run is the one that it was without them."""
+ADDED = frozenset({"init_parts", "averaging"})
+"""Options that came later: where they are null or empty, a run is the one that it was without them."""
 
 SETTINGS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
@@ -36,7 +36,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
 GROUPS = frozenset(
     {
         *("data", "net", "method", "discrepancy", "optimizer", "lr_schedule"),
-        *("trainer", "logger", "monitor", "validators", "pretrain", "tuning"),
+        *("trainer", "logger", "monitor", "validators", "pretrain", "tuning", "averaging"),
     }
 )
 FIGURES = ("tsne", "pca", "none")
@@ -65,11 +65,12 @@ def check_settings(cfg: DictConfig) -> None:
 def config_hash(cfg: DictConfig) -> str:
     """Return 12 hexadecimal digits that name what is trained: the resolved config without `NOT_IDENTITY`.
 
-    The places of the data files are left out too: the files are identified by their own hashes.
+    The places of the data files are left out too: the files are identified by their own hashes. So is what was
+    `ADDED` and is empty or null.
     """
     identity: dict[str, Any] = {}
     for key in cfg:
-        if key in NOT_IDENTITY or (key in ADDED and cfg[key] is None):
+        if key in NOT_IDENTITY or (key in ADDED and not cfg[key]):
             continue
         node = cfg[key]
         identity[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

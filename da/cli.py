@@ -35,7 +35,7 @@ COMMANDS = {
     "report": "da.report.cli",
     "predict": "da.predict",
     "export": "da.export",
-    "fuse": "da.fuse",
+    "fuse": "da.fuse.cli",
     "cache": "da.cache_cli",
 }
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""

@@ -26,7 +26,7 @@ from da.run import run
 from da.transfer.curve import alphas, barrier, best
 from da.transfer.fusion import fuse
 from da.transfer.statistics import estimate_statistics, has_statistics, mixed_parts
-from da.trial import Trial, fed_domains
+from da.fuse.trial import Trial, fed_domains
 from da.use import open_run
 
 NORM = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.2}"

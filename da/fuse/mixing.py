@@ -11,7 +11,7 @@ from torch import Tensor
 from da.transfer.curve import COLUMNS, Choice, Point, best
 from da.transfer.fusion import State, add_tasks, fuse, greedy_soup
 from da.transfer.statistics import has_statistics, mixed_parts
-from da.trial import Trial
+from da.fuse.trial import Trial
 from da.types import Role
 
 Groups = Mapping[str, Sequence[float]]

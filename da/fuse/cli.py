@@ -10,7 +10,7 @@ from da.command import Parser, run_command
 from da.transfer.curve import CHOICES, MEANING, alphas, barrier
 
 if TYPE_CHECKING:
-    from da.fusing import Fused, Fusing
+    from da.fuse.mixing import Fused, Fusing
 
 EPILOG = """Two: alpha theta_1 + (1 - alpha) theta_2. Soup: the mean. Base: theta_B + scale * sum_i (theta_i - theta_B).
 It is used as any checkpoint of the run: da predict RUN INPUTS --weights FILE.ckpt, da train init_from=FILE.ckpt."""
@@ -104,8 +104,8 @@ def _shares(text: str, n: int, option: str) -> list[float]:
 def _fuse(chosen: argparse.Namespace) -> None:
     _check_place(chosen)
     # Imported here: PyTorch takes seconds, which --help and mistakes in the options save.
-    from da.fused import check_classes, read_network, write_network
-    from da.fusing import Fusing
+    from da.fuse.networks import check_classes, read_network, write_network
+    from da.fuse.mixing import Fusing
     from da.run import quiet
     from da.transfer.fusion import common
 

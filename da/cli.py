@@ -24,13 +24,20 @@ from da.settings import check_settings, register_resolvers
 
 USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
        da train -m [option=value,value ...]   train many
+       da rank [option=value,value ...]   which source and network to start from: da rank --help
        da report RUNS...                  a table over runs: da report --help
        da predict RUN INPUTS              classes of new files, tables or arrays: da predict --help
        da export RUN --format FORMAT      the network for use without lambda-da: da export --help
        da cache                           what is kept on disk to be fast: da cache --help
 """
 
-COMMANDS = {"report": "da.report.cli", "predict": "da.predict", "export": "da.export", "cache": "da.cache_cli"}
+COMMANDS = {
+    "rank": "da.rank.cli",
+    "report": "da.report.cli",
+    "predict": "da.predict",
+    "export": "da.export",
+    "cache": "da.cache_cli",
+}
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""
 
 

@@ -25,6 +25,7 @@ class Timm(nn.Module):
         size: of the images, for models that are built for one size, such as vision transformers; None: their own.
         mean, std: by which the images are normalised. With weights="DEFAULT" they must be those that the weights were
             trained with, which are not the same for all of timm's models; None: not compared.
+        classifier: keep it: images -> logits [n, out_dim] of the classes that it was pretrained on.
 
     No way executes pickled code. Raises ImportError without timm, ValueError for an unknown name or a wrong
     normalisation, and what `read_weights` raises.
@@ -37,6 +38,7 @@ class Timm(nn.Module):
         size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        classifier: bool = False,
     ) -> None:
         super().__init__()
         timm = _timm()
@@ -48,12 +50,16 @@ class Timm(nn.Module):
         if weights == DOWNLOAD:
             _check_normalisation(name, config, {"mean": mean, "std": std})
         resized = {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
-        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, num_classes=0, **resized)
+        kept = {} if classifier else {"num_classes": 0}
+        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, **kept, **resized)
         if weights not in (None, DOWNLOAD):
-            model.load_state_dict(_state_dict(name, str(weights), config["classifier"], model))
+            model.load_state_dict(_state_dict(name, str(weights), () if classifier else config["classifier"], model))
         _separate_activations(model)
         self.name, self.model = name, model
-        self.out_dim: int = model.head_hidden_size  # type: ignore[assignment]  # num_features is before the head's layers
+        # Not num_features, which is before the head's layers.
+        self.out_dim: int = model.num_classes if classifier else model.head_hidden_size  # type: ignore[assignment]
+        if not self.out_dim:
+            raise ValueError(f"timm's {name} was pretrained without classes: it has no classifier to keep")
 
     def extra_repr(self) -> str:
         return self.name

@@ -132,7 +132,7 @@ def score(evidence: Evidence, found: Candidate) -> None:
 
     def put(name: str, compute: Callable[[], float | Tensor]) -> None:
         try:
-            value = float(compute())
+            value = float(compute()) + 0.0  # a -0 is printed as one
             if not math.isfinite(value):
                 raise ValueError(f"it came out as {value}")
             found.scores[name] = value

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from da.rank.scores import SMALLER_IS_BETTER, oriented
+from da.rank.scores import LABEL_FREE, SMALLER_IS_BETTER, WITH_LABELS, oriented
 from da.report.statistics import Interval
 from da.report.tables import Record, Report, Sheet
 from da.transfer.agreement import FEWEST, weighted_tau
@@ -27,7 +27,7 @@ def ranking(
     A candidate without that score comes last and has no rank.
     """
     order = sorted(candidates, key=lambda c: (by not in c.scores, -oriented(by, c.scores.get(by, 0.0))))
-    names = list(dict.fromkeys(name for c in candidates for name in (*c.scores, *c.missing)))
+    names = [name for name in (*LABEL_FREE, *WITH_LABELS) if any(name in {*c.scores, *c.missing} for c in order)]
     head = ["rank", "candidate", by, *(["accuracy"] if accuracies else []), "rows", "seconds"]
     rows = [
         [

@@ -16,6 +16,7 @@ from da.data.features import FeatureCache
 from da.data.record_data import RecordData
 from da.data.rows import Draw, Subset, TensorRows
 from da.models.network import Network
+from da.models.state import load_network
 from da.record import write_whole
 from da.types import take_rows
 
@@ -24,7 +25,7 @@ DATA_FILE = "data.json"
 
 
 def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
-    """Build data and network; ValueError if the network can't read the rows.
+    """Build data and network, with the weights of `init_from`; ValueError if the network can't read the rows.
 
     `rows` are arguments of the data that no config can give: what is in memory already.
     """
@@ -32,6 +33,8 @@ def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
     net: Network = build(cfg.net, "net")
     if net.num_classes != data.num_classes:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
+    if cfg.init_from is not None:
+        load_network(net, cfg.init_from)  # before its features are cached
     if cfg.data.get("cache_features"):
         _cache_features(net, data)
     _check_net_reads_data(cfg, net, data)

@@ -68,8 +68,6 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     data, net = assemble(cfg)
     if _leads():
         record.write_config(cfg)
-    if cfg.init_from is not None:
-        load_network(net, cfg.init_from)
     if cfg.pretrain is not None and cfg.init_from is None and cfg.resume is None:
         source_stage = fit(cfg, "pretrain", net, data, folder / "pretrain", "source_acc")
         load_network(net, source_stage.selected)

@@ -25,7 +25,6 @@ from da.data.streams import few_rows
 from da.discrepancies.mmd import mmd2
 from da.features import features, training_rows
 from da.models.network import Network
-from da.models.state import load_network
 from da.transfer import scores
 from da.transfer.probes import Distance, knn_accuracy, linear_probe, proxy_a_distance, source_probabilities
 from da.types import HIDDEN
@@ -88,8 +87,7 @@ def compose_candidates(words: Sequence[str]) -> list[Candidate]:
         # What the option says, since the name of a folder depends on those beside it.
         targets.add(str(cfg.data.get("target") or names["target"]))
         if "cache_features" in cfg.data and "freeze_backbone" in cfg.net:
-            # Not with init_from: the cache would be filled before those weights are there.
-            cfg.data.cache_features = cfg.init_from is None and "data.cache_features=false" not in combination
+            cfg.data.cache_features = "data.cache_features=false" not in combination
             cfg.net.freeze_backbone = bool(cfg.net.freeze_backbone or cfg.data.cache_features)
         label = " ".join(combination[i] for i in differ)
         candidates.append(Candidate(label, cfg, cfg.names.net, cfg.names.data, names["source"], names["target"]))
@@ -112,8 +110,6 @@ def score_candidate(found: Candidate, labels: str, most: int) -> None:
     with _one_line_errors(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
         data, net = assemble(cfg)
-    if cfg.init_from is not None:
-        load_network(net, cfg.init_from)
     source, target = features(data, net, "source", most), features(data, net, "target", most)
     evidence = Evidence(source.backbone.flatten(1), source.y, target.backbone.flatten(1))
     if labels != "none":

@@ -270,9 +270,6 @@ def test_weights_of_a_run_are_ranked_as_they_are_and_their_own_classes_are_those
     assert start["leep_pretrained"] == ""
     (candidate,) = compose_candidates([*words, f"init_from={checkpoint}"])
     data, net = assemble(candidate.cfg)
-    net.load_state_dict(
-        {k.removeprefix("net."): v for k, v in torch.load(checkpoint)["state_dict"].items() if k.startswith("net.")}
-    )
     shown = features(data, net, "target", labels=True)
     expected = leep_of_the_paper(shown.logits.softmax(dim=1).double(), shown.y)
     assert float(trained["leep_pretrained"]) == pytest.approx(expected, rel=1e-5)

@@ -3,11 +3,13 @@
 import csv
 import json
 import math
+import re
+import shlex
 
 import numpy as np
 import pytest
 import torch
-from conftest import TOY, call, config, everything, normal
+from conftest import CONF, TOY, call, config, everything, normal
 from photos import write_domain
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
@@ -506,3 +508,20 @@ def test_more_separable_is_better_by_every_score_of_features():
             by_name.setdefault(name, []).append(value)
     for name in (*WITH_LABELS[:-2], "source_probe", "confidence"):
         assert spearmanr(by_name[name], range(4)).statistic > 0.9, name
+
+
+def test_every_command_of_the_page_composes():
+    """And names one target; no file is opened."""
+    page = (CONF.parent / "docs/pages/transfer/ranking.md").read_text()
+    lines = [shlex.split(line)[2:] for line in page.splitlines() if line.startswith("da rank ")]
+    assert len(lines) == 2
+    for words in lines:
+        assert len(compose_candidates([word for word in words if "=" in word])) > 2
+
+
+def test_every_score_is_explained():
+    page = (CONF.parent / "docs/pages/transfer/ranking.md").read_text()
+    named = {
+        name for row in re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert {*LABEL_FREE, *WITH_LABELS} <= named

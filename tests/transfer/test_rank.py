@@ -212,6 +212,8 @@ def photos(tmp_path, monkeypatch):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = models.squeezenet1_1().eval()
+    with torch.no_grad():
+        model.classifier[1].weight.mul_(30)  # so that it says something
     save_file(model.state_dict(), tmp_path / "mine.safetensors")
     return model
 

@@ -1,7 +1,8 @@
-"""Collect the complete runs of a sweep into a csv: python benchmarks/collect.py RUNS FILE."""
+"""Collect the complete runs of a sweep into a csv: python benchmarks/collect.py RUNS FILE [FIELD ...]."""
 
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from da.report.results import complete_runs, method_order
@@ -11,8 +12,8 @@ MEASURED = ("target_acc_last", "target_acc_selected", "target_macro_f1_last", "s
 COLUMNS = (*IDENTITY, *MEASURED, "steps", "config_hash", "git_commit")
 
 
-def collect(runs: Path) -> list[dict[str, object]]:
-    """One row a run, by task and method. Accuracies on test rows, as fractions."""
+def collect(runs: Path, fields: Sequence[str] = ()) -> list[dict[str, object]]:
+    """One row a run, by task and method, with `fields` of results.json. Accuracies on test rows, as fractions."""
     rows = []
     for raw in complete_runs(runs):
         test = {
@@ -22,8 +23,15 @@ def collect(runs: Path) -> list[dict[str, object]]:
             if isinstance(value, float)
         }
         values = {**raw, **test, "seconds": raw["cost"]["seconds"]}
-        rows.append({key: _short(values.get(key), 1 if key == "seconds" else 5) for key in COLUMNS})
-    return sorted(rows, key=lambda r: (r["data"], r["source"], r["target"], method_order(str(r["method"])), r["seed"]))
+        rows.append({key: _short(values.get(key), 1 if key == "seconds" else 5) for key in (*fields, *COLUMNS)})
+    return sorted(
+        rows,
+        key=lambda r: (
+            *(str(r[key]) for key in (*fields, "data", "source", "target")),
+            method_order(str(r["method"])),
+            r["seed"],
+        ),
+    )
 
 
 def _short(value: object, digits: int) -> object:
@@ -32,6 +40,6 @@ def _short(value: object, digits: int) -> object:
 
 if __name__ == "__main__":
     with Path(sys.argv[2]).open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, (*sys.argv[3:], *COLUMNS), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(collect(Path(sys.argv[1])))
+        writer.writerows(collect(Path(sys.argv[1]), sys.argv[3:]))

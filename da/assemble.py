@@ -25,7 +25,7 @@ DATA_FILE = "data.json"
 
 
 def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
-    """Build data and network; ValueError if the network can't read the rows.
+    """Build data and network, with the weights of `init_from`; ValueError if the network can't read the rows.
 
     `rows` are arguments of the data that no config can give: what is in memory already.
     """
@@ -35,6 +35,7 @@ def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
     net: Network = build(cfg.net, "net")
     if net.num_classes != data.num_classes:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
+    _load_start(cfg, net, data)  # before its features are cached
     if cfg.data.get("cache_features"):
         _cache_features(net, data)
     _check_net_reads_data(cfg, net, data)
@@ -57,6 +58,15 @@ def _give_each_domain_a_head(cfg: DictConfig, data: DomainData) -> None:
         raise ValueError("data.label_sets=separate gives each domain a linear head, but net.head builds another one")
     head = {"_target_": "da.models.heads.DomainHeads", "_partial_": True}
     OmegaConf.update(cfg, "net.head", head | {"target_classes": data.num_classes_of("target")}, force_add=True)
+
+
+def _load_start(cfg: DictConfig, net: Network, data: DomainData) -> None:
+    if cfg.init_from is None:
+        if cfg.init_parts is not None:
+            raise ValueError(f"init_parts={list(cfg.init_parts)} are parts of a checkpoint: give init_from too")
+        return
+    if left := load_network(net, cfg.init_from, cfg.init_parts):
+        data.notices.append(f"{', '.join(left)} of the network not taken from {cfg.init_from}")
 
 
 def _cache_features(net: Network, data: DomainData) -> None:
@@ -83,19 +93,6 @@ def _check_net_reads_data(cfg: DictConfig, net: Network, data: DomainData) -> No
             f"net={cfg.names.net} can't read the rows of data={cfg.names.data}, of shape {shape}: "
             f"{str(error).splitlines()[0]}; choose another net or data"
         ) from error
-
-
-def load_start(cfg: DictConfig, net: Network) -> tuple[Path | None, list[str]]:
-    """Load the checkpoint that the config names to start from, if any.
-
-    Returns the checkpoint if the network was taken from it as a whole, and the parts that were not.
-    """
-    if cfg.init_from is None:
-        if cfg.init_parts is not None:
-            raise ValueError(f"init_parts={list(cfg.init_parts)} are parts of a checkpoint: give init_from too")
-        return None, []
-    left = load_network(net, cfg.init_from, cfg.init_parts)
-    return (Path(cfg.init_from) if cfg.init_parts is None else None), left
 
 
 def write_data_file(data: DomainData, folder: Path) -> None:

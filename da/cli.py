@@ -24,6 +24,7 @@ from da.settings import check_settings, register_resolvers
 
 USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
        da train -m [option=value,value ...]   train many
+       da rank [option=value,value ...]   which source and network to start from: da rank --help
        da report RUNS...                  a table over runs: da report --help
        da predict RUN INPUTS              classes of new files, tables or arrays: da predict --help
        da fuse A B --out C.ckpt           one network mixed of others: da fuse --help
@@ -32,6 +33,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
 """
 
 COMMANDS = {
+    "rank": "da.rank.cli",
     "report": "da.report.cli",
     "predict": "da.predict",
     "export": "da.export",

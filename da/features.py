@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from da.data.base import DomainData
-from da.data.rows import Subset, stable_seed
+from da.data.rows import Rows, Subset, stable_seed
 from da.models.network import Network
 from da.types import HIDDEN, Role
 
@@ -21,7 +21,14 @@ class Features(NamedTuple):
 
 
 @torch.no_grad()
-def features(data: DomainData, net: Network, role: Role, most: int | None = None, labels: bool = False) -> Features:
+def features(
+    data: DomainData,
+    net: Network,
+    role: Role,
+    most: int | None = None,
+    labels: bool = False,
+    chosen: Tensor | None = None,
+) -> Features:
     """Encode the training rows of a domain: of the source those that are not held out.
 
     They are as they are scored, but where rows are held out: then the training rows are augmented, if they are in
@@ -33,11 +40,12 @@ def features(data: DomainData, net: Network, role: Role, most: int | None = None
         role: of the domain.
         most: at most so many rows, drawn at random, the same ones in every run.
         labels: whether those of the target may be seen; those of the source always are.
+        chosen: the numbers of the rows to take, in place of `most`.
     """
-    domain = data.domain(role)
-    # The rows that are trained on, as they are scored: val rows of a domain that holds none out, else its train rows.
-    rows = domain.val if len(domain.val) == len(domain.train) else domain.train
-    if most is not None and len(rows) > most:
+    rows = training_rows(data, role)
+    if chosen is not None:
+        rows = Subset(rows, chosen)
+    elif most is not None and len(rows) > most:
         generator = torch.Generator().manual_seed(stable_seed("features", role))
         rows = Subset(rows, torch.randperm(len(rows), generator=generator)[:most].sort().values)
     net.eval()
@@ -48,3 +56,9 @@ def features(data: DomainData, net: Network, role: Role, most: int | None = None
         y = samples.y if labels or role == "source" else torch.full_like(samples.y, HIDDEN)
         columns.append((inner, z, net.head(z), y))
     return Features(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
+
+def training_rows(data: DomainData, role: Role) -> Rows:
+    """Return the rows that are trained on, as they are scored if the domain holds none out."""
+    domain = data.domain(role)
+    return domain.val if len(domain.val) == len(domain.train) else domain.train

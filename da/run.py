@@ -1,7 +1,6 @@
 """One run: build, optional source stage, adaptation, test, results."""
 
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from da.assemble import assemble, load_start, write_data_file
+from da.assemble import assemble, write_data_file
 from da.build import build
 from da.callbacks.averaging import Averaging, check_same_averaging
 from da.callbacks.progress import make_progress, on_terminal
@@ -76,9 +75,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     data, net = assemble(cfg)
     if _leads():
         record.write_config(cfg)
-    start, left = load_start(cfg, net)
-    if left and _leads():
-        print(f"init_from: not taken from there: {', '.join(left)}", file=sys.stderr, flush=True)
+    start = Path(cfg.init_from) if cfg.init_from is not None and cfg.init_parts is None else None
     if cfg.pretrain is not None and cfg.init_from is None:
         start = folder / "pretrain" / CHECKPOINTS / SELECTED
         if cfg.resume is None:

@@ -104,8 +104,8 @@ def _shares(text: str, n: int, option: str) -> list[float]:
 def _fuse(chosen: argparse.Namespace) -> None:
     _check_place(chosen)
     # Imported here: PyTorch takes seconds, which --help and mistakes in the options save.
-    from da.fuse.networks import check_classes, read_network, write_network
     from da.fuse.mixing import Fusing
+    from da.fuse.networks import check_classes, read_network, write_network
     from da.run import quiet
     from da.transfer.fusion import common
 

@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from da.fuse.trial import Trial
 from da.transfer.curve import COLUMNS, Choice, Point, best
 from da.transfer.fusion import State, add_tasks, fuse, greedy_soup
 from da.transfer.statistics import has_statistics, mixed_parts
-from da.fuse.trial import Trial
 from da.types import Role
 
 Groups = Mapping[str, Sequence[float]]

@@ -1,5 +1,7 @@
 """Any classifier of torchvision as a backbone."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torchvision import models
 
@@ -15,11 +17,12 @@ class Torchvision(nn.Module):
         weights: None for a random start, the name of a torchvision weights entry ("DEFAULT",
             "IMAGENET1K_V1") which is downloaded and checked, or a .safetensors file of all of the classifier, by its
             path or its name in `<DA_DATA_ROOT>/weights` (see `read_weights`).
+        classifier: keep the last layer: images -> logits [n, out_dim] of the classes that it was pretrained on.
 
     Neither way executes pickled code.
     """
 
-    def __init__(self, name: str, weights: str | None = None) -> None:
+    def __init__(self, name: str, weights: str | None = None, classifier: bool = False) -> None:
         super().__init__()
         known = models.list_models(module=models)
         if name not in known:
@@ -28,7 +31,10 @@ class Torchvision(nn.Module):
         if weights is not None:
             model.load_state_dict(_state_dict(name, weights, model))
         _drop_auxiliary(model)
-        self.out_dim = _remove_last_layer(model)
+        layer_name, layer = _last_layer(model)
+        if not classifier:
+            model.set_submodule(layer_name, nn.Identity())
+        self.out_dim = _width(layer, "out" if classifier else "in")
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,11 +65,16 @@ def _drop_auxiliary(model: nn.Module) -> None:
         setattr(model, "aux_logits", False)  # noqa: B010  # nn.Module's attributes are typed as modules
 
 
-def _remove_last_layer(model: nn.Module) -> int:
-    """Replace the classifying layer by the identity; return the width of what it was given."""
+def _last_layer(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """Return the classifying layer and its name."""
     linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     # SqueezeNet classifies by a 1x1 convolution, which is followed by ReLU and pooling.
     convolutions = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
-    name, layer = linear[-1] if linear else convolutions[-1]
-    model.set_submodule(name, nn.Identity())
-    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    return linear[-1] if linear else convolutions[-1]
+
+
+def _width(layer: nn.Linear | nn.Conv2d, side: Literal["in", "out"]) -> int:
+    """Return how wide the input or the output of a layer is."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features if side == "in" else layer.out_features
+    return layer.in_channels if side == "in" else layer.out_channels

@@ -26,6 +26,7 @@ class Timm(nn.Module):
         mean, std: by which the images are normalised. With weights="DEFAULT" they must be those that the weights were
             trained with, which are not the same for all of timm's models; None: not compared.
         pooled: False: maps [n, out_dim, h, w] as they are before the pooling, for `da.models.branches` to fuse.
+        classifier: keep it: images -> logits [n, out_dim] of the classes that it was pretrained on.
 
     No way executes pickled code. Raises ImportError without timm, ValueError for an unknown name or a wrong
     normalisation, and what `read_weights` raises.
@@ -39,6 +40,7 @@ class Timm(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         pooled: bool = True,
+        classifier: bool = False,
     ) -> None:
         super().__init__()
         timm = _timm()
@@ -52,12 +54,17 @@ class Timm(nn.Module):
         options: dict[str, Any] = {} if pooled else {"global_pool": ""}
         if size is not None and config.get("fixed_input_size"):
             options["img_size"] = size
-        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, num_classes=0, **options)
+        if not classifier:
+            options["num_classes"] = 0
+        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, **options)
         if weights not in (None, DOWNLOAD):
-            model.load_state_dict(_state_dict(name, str(weights), config["classifier"], model))
+            model.load_state_dict(_state_dict(name, str(weights), () if classifier else config["classifier"], model))
         _separate_activations(model)
         self.name, self.model = name, model
-        self.out_dim: int = model.head_hidden_size  # type: ignore[assignment]  # num_features is before the head's layers
+        # Not num_features, which is before the head's layers.
+        self.out_dim: int = model.num_classes if classifier else model.head_hidden_size  # type: ignore[assignment]
+        if not self.out_dim:
+            raise ValueError(f"timm's {name} was pretrained without classes: it has no classifier to keep")
 
     def extra_repr(self) -> str:
         return self.name

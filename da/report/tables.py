@@ -19,7 +19,7 @@ _ACCURACY: dict[Metric, str] = {
     "selected": "at the epoch selected by {by}",
     "oracle": "of the best epoch, an ORACLE: target labels chose it",
 }
-_TEXT = {"method", "data", "task", "folder"}  # columns aligned to the left
+_TEXT = {"method", "data", "task", "folder", "candidate", "score"}  # columns aligned to the left
 _FIELDS = ["method", "settings", "target_labels", "data", "task", "metric", "mean", "half_width", "n", "seeds"]
 
 

@@ -1,14 +1,16 @@
 """What simple classifiers can tell from features: the classes of labelled rows, or the domains they come from."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
@@ -56,10 +58,23 @@ def proxy_a_distance(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], folds
     return Distance(float(value), float(value - half), float(value + half))
 
 
+def source_probabilities(z: Float[Tensor, "n d"], y: Int[Tensor, " n"]) -> Callable[[Tensor], Tensor]:
+    """Return what gives rows [m, d] the probabilities [m, c] of the classes of `y`: logistic regression on `z` and `y`.
+
+    ValueError where `y` has one class only.
+    """
+    classifier = _classifier().fit(z.double().numpy(), y.numpy())
+    return lambda rows: torch.from_numpy(classifier.predict_proba(rows.double().numpy()))
+
+
+def _classifier() -> Pipeline:
+    """Logistic regression on standardised features, in which every class weighs the same."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
+
+
 def _predicted(features: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The label of every row by a classifier fitted on the other folds."""
     if (fewest := np.unique(labels, return_counts=True)[1].min()) < folds:
         raise ValueError(f"{folds} folds need {folds} rows of every class or domain; one has {fewest}")
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
     cut = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return np.asarray(cross_val_predict(classifier, features, labels, cv=cut))
+    return np.asarray(cross_val_predict(_classifier(), features, labels, cv=cut))

@@ -65,29 +65,32 @@ def log_me(z: Rows, y: Labels, steps: int = 100, tolerance: float = 1e-9) -> flo
     al., Ranking and tuning pre-trained models, JMLR 2022). No intercept, as there.
     """
     z = z.double()
-    n, d = z.shape
+    n = len(z)
     u, s, _ = torch.linalg.svd(z, full_matrices=False)
     squares = s.square()  # [r]
     targets = _one_hot(y)  # [n, c]
     known = (u.T @ targets).square()  # [r, c], of each label in each direction
     lost = (targets.square().sum(dim=0) - known.sum(dim=0)).clamp(min=0)  # what no direction explains
-    alpha = beta = torch.ones(targets.shape[1], dtype=z.dtype)
+    # Where features fit labels without an error (n < d), the largest evidence lies at a ratio of 0.
+    least = NO_VARIANCE * squares.max()
+    ratio = torch.ones(targets.shape[1], dtype=z.dtype)  # alpha / beta, of each label
 
     def fit(ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For alpha / beta: effective parameters, m^T m, and the squared error, of each label."""
+        """Return effective parameters, m^T m, and the squared error, of each label."""
         kept = squares[:, None] / (ratio + squares[:, None])
         size = (kept.square() * known / squares[:, None].clamp(min=1e-300)).sum(dim=0)
         return kept.sum(dim=0), size, ((1 - kept).square() * known).sum(dim=0) + lost
 
     for _ in range(steps):
-        before = alpha / beta
+        before = ratio
         gamma, size, error = fit(before)
-        alpha, beta = gamma / size.clamp(min=1e-300), (n - gamma) / error.clamp(min=1e-300)
-        if torch.allclose(alpha / beta, before, rtol=tolerance, atol=0):
+        ratio = (gamma * error / (size * (n - gamma)).clamp(min=1e-300)).clamp(min=least)
+        if torch.allclose(ratio, before, rtol=tolerance, atol=0):
             break
-    _, size, error = fit(alpha / beta)
-    log_det = (alpha + beta * squares[:, None]).log().sum(dim=0) + (d - len(s)) * alpha.log()
-    evidence = n * beta.log() + d * alpha.log() - n * math.log(2 * math.pi) - beta * error - alpha * size - log_det
+    _, size, error = fit(ratio)
+    alpha = n / (size + error / ratio)  # the best one for this ratio; gamma / size at the fixed point
+    log_det = (ratio + squares[:, None]).log().sum(dim=0) - len(s) * ratio.log()  # of I + z z^T / ratio
+    evidence = n * (alpha / ratio).log() - n * math.log(2 * math.pi) - n - log_det
     return float((evidence / (2 * n)).mean())
 
 

@@ -4,6 +4,8 @@ from conftest import config
 from photos import write_domain
 from torch import nn
 
+from da.assemble import assemble
+from da.build import build
 from da.data.features import FeatureCache, weights_hash
 from da.data.folder import Folder
 from da.data.rows import Draw, TensorRows
@@ -127,3 +129,21 @@ def test_a_run_on_the_cache_learns_and_scores_what_it_would_without(tmp_path):
     assert results[1]["cost"]["macs"] == 64 * 2  # of the head: the features are read, not computed
     assert results[0]["cost"]["macs"] > 64 * 2
     assert results[0]["cost"]["parameters"] == results[1]["cost"]["parameters"]
+
+
+def test_the_cache_holds_the_features_of_the_weights_that_training_starts_from(tmp_path):
+    """Those of `init_from`, not those that the network was built with."""
+    for seed, name in enumerate("ab"):
+        write_domain(tmp_path / name, {"cat": 5, "dog": 5}, seed=seed)
+    words = ("data=folder", f"data.source={tmp_path / 'a'}", f"data.target={tmp_path / 'b'}", "net=cifar_resnet20")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        other = build(config(*words, "data.num_classes=2").net, "net")
+    torch.save({"state_dict": {f"net.{k}": v for k, v in other.state_dict().items()}}, tmp_path / "other.ckpt")
+    frozen = "net.freeze_backbone=true", "data.cache_features=true", f"init_from={tmp_path / 'other.ckpt'}"
+    data, _ = assemble(config(*words, *frozen))
+    plain, _ = assemble(config(*words))
+    for role in ("source", "target"):
+        x = plain.domain(role).test.rows[Draw(torch.arange(10), 0)].x
+        with torch.no_grad():
+            torch.testing.assert_close(data.domain(role).test.rows.x, other.eval().backbone(x))

@@ -202,6 +202,16 @@ def test_torchvision_reads_a_file_by_its_name(root):
     assert_close(first, next(whole.parameters()).half().float())
 
 
+@pytest.mark.parametrize("name", ["squeezenet1_0", "mobilenet_v3_small", "googlenet"])
+def test_torchvision_keeps_the_whole_classifier_where_it_is_asked_to(root, name):
+    whole = models.get_model(name, **({"init_weights": False} if name == "googlenet" else {})).eval()
+    save_file(whole.state_dict(), root / "mine.safetensors")
+    backbone, x = Torchvision(name, "mine", classifier=True).eval(), normal(2, 3, 65, 65, dtype=torch.float32)
+    assert backbone.out_dim == 1000
+    with torch.no_grad():
+        assert_close(backbone(x), whole(x))
+
+
 # timm
 
 
@@ -248,6 +258,16 @@ def test_timm_reads_files_with_and_without_a_classifier(root):
         state = Timm("test_efficientnet", file).state_dict()
         assert_close(state["model.conv_stem.weight"], whole["conv_stem.weight"])
         assert_close(state["model.bn1.0.weight"], whole["bn1.weight"])
+    x = normal(2, 3, 65, 65, dtype=torch.float32)
+    model = timm.create_model("test_efficientnet")
+    model.load_state_dict(whole)
+    with torch.no_grad():
+        assert_close(Timm("test_efficientnet", "whole", classifier=True).eval()(x), model.eval()(x))
+    assert Timm("test_efficientnet", classifier=True).out_dim == 1000
+    with pytest.raises(ValueError, match=r"headless does not fit test_efficientnet: missing \(2\): classifier.bias"):
+        Timm("test_efficientnet", "headless", classifier=True)
+    with pytest.raises(ValueError, match="vit_small_patch14_dinov2 was pretrained without classes: it has no"):
+        Timm("vit_small_patch14_dinov2", classifier=True)
     with pytest.raises(ValueError, match="whole does not fit test_resnet: missing"):
         Timm("test_resnet", "whole")
     with pytest.raises(ValueError, match="timm's test_resnet has DEFAULT"):
@@ -291,6 +311,17 @@ def test_resnet20_has_19_convolutions_and_the_published_number_of_parameters():
     # 0.27 M in He et al. 2016, table 6: the classifier has 650 of them.
     assert sum(p.numel() for p in backbone.parameters()) + 650 == 269_722
     assert sum(isinstance(m, nn.Conv2d) for m in CifarResnet(18).modules()) == 109
+
+
+def test_resnet20_keeps_its_classifier_where_it_is_asked_to(root):
+    whole = CifarResnet(classifier=True).eval()
+    save_file(whole.state_dict(), root / "mine.safetensors")
+    x = normal(2, 3, 32, 32, dtype=torch.float32)
+    backbone, again = CifarResnet(weights="mine").eval(), CifarResnet(weights="mine", classifier=True).eval()
+    with torch.no_grad():
+        assert_close(again(x), whole.linear(backbone(x)))
+        assert again(x).shape == (2, again.out_dim)
+    assert "linear" not in repr(backbone)  # by which its features are found in the cache
 
 
 def test_the_shortcut_takes_every_other_pixel_and_adds_empty_channels():
@@ -591,6 +622,8 @@ def test_the_real_imagenet_weights_know_common_things(monkeypatch, name):
             )
         else:
             logits = backbone(x) @ kernel.T + bias
+        OmegaConf.update(cfg, "net.backbone.classifier", True, force_add=True)
+        assert_close(build(cfg.net.backbone, "net.backbone").eval()(x), logits, rtol=1e-3, atol=1e-3)
     right = [int(k) in classes for k, classes in zip(logits.argmax(dim=1), allowed, strict=True)]
     assert len(right) == 60
     assert np.mean(right) >= 0.5  # 0.58 to 0.80 on photos of nine such classes; by chance 0.002

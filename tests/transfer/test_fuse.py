@@ -19,6 +19,7 @@ from torch.testing import assert_close
 
 from da.build import build
 from da.data.toy import Toy
+from da.fuse.trial import Trial, fed_domains
 from da.models.mlp import Mlp
 from da.models.network import Bottleneck, Network
 from da.models.state import load_checkpoint
@@ -26,7 +27,6 @@ from da.run import run
 from da.transfer.curve import alphas, barrier, best
 from da.transfer.fusion import fuse
 from da.transfer.statistics import estimate_statistics, has_statistics, mixed_parts
-from da.fuse.trial import Trial, fed_domains
 from da.use import open_run
 
 NORM = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.2}"

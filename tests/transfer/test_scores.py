@@ -110,6 +110,19 @@ def test_log_me_is_the_largest_evidence(d):
     assert scores.log_me(torch.from_numpy(z), Y, steps=10_000) == pytest.approx(total / C, rel=1e-5)
 
 
+def test_log_me_of_few_rows_that_the_features_fit_without_noise_is_that_limit():
+    """The largest evidence has no noise: a Gaussian of covariance z z^T / alpha, alpha = n / (t^T (z z^T)^-1 t)."""
+    z, y = features(shift=8.0, n=12, d=40), torch.arange(12) % C
+    gram, total = (z @ z.T).numpy(), 0.0
+    for c in range(C):
+        target = (c == y).double().numpy()
+        alpha = 12 / (target @ np.linalg.solve(gram, target))
+        best = multivariate_normal(np.zeros(12), gram / alpha).logpdf(target)
+        assert all(evidence(z.numpy(), target, alpha, beta) <= best for beta in (1e1, 1e3, 1e5))
+        total += best / 12
+    assert scores.log_me(z, y) == pytest.approx(total / C, rel=1e-6)
+
+
 def test_trans_rate_is_a_difference_of_entropies_for_many_rows():
     """Of Gaussians, small eps: the log of how much less the classes fill than all do."""
     y = torch.arange(60_000) % C

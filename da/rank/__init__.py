@@ -1,0 +1,1 @@
+"""`da rank`: which source and which pretrained network to start from."""

@@ -26,11 +26,18 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
        da train -m [option=value,value ...]   train many
        da report RUNS...                  a table over runs: da report --help
        da predict RUN INPUTS              classes of new files, tables or arrays: da predict --help
+       da doctor data=...                 what kind of shift there is, and what to try: da doctor --help
        da export RUN --format FORMAT      the network for use without lambda-da: da export --help
        da cache                           what is kept on disk to be fast: da cache --help
 """
 
-COMMANDS = {"report": "da.report.cli", "predict": "da.predict", "export": "da.export", "cache": "da.cache_cli"}
+COMMANDS = {
+    "report": "da.report.cli",
+    "predict": "da.predict",
+    "doctor": "da.doctor",
+    "export": "da.export",
+    "cache": "da.cache_cli",
+}
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""
 
 

@@ -89,15 +89,20 @@ def is_pretrained(cfg: "DictConfig") -> bool:
 def _read(cfg: "DictConfig", kind: str, most: int) -> "tuple[DomainData, Tensor, Tensor, Tensor]":
     """Return the data, the features and labels of the source's rows, and the features of the target's."""
     import torch
+    from omegaconf.errors import OmegaConfBaseException
 
     from da.assemble import assemble
+    from da.compose import one_line
     from da.features import drawn_rows, raw_rows
     from da.features import features as encode
     from da.models.state import load_network
 
     _show_plainly(cfg, kind)
     torch.manual_seed(cfg.seed)  # of a network that is not pretrained
-    data, net = assemble(cfg)
+    try:
+        data, net = assemble(cfg)
+    except OmegaConfBaseException as error:  # one of them asks for what the other does not have
+        raise ValueError(one_line(error)) from error
     if kind == "raw":
         z_s, z_t = raw_rows(data, most)
     else:
@@ -113,18 +118,16 @@ def _read(cfg: "DictConfig", kind: str, most: int) -> "tuple[DomainData, Tensor,
 def _show_plainly(cfg: "DictConfig", kind: str) -> None:
     """Let no row be augmented, and no source row be held out: only the source's would be, which is a shift."""
     from hydra.utils import get_object
-    from omegaconf import OmegaConf
 
     from da.data.record_data import RecordData
 
-    by_records = issubclass(get_object(cfg.data._target_), RecordData)
-    if by_records and "val_fraction" in cfg.data:
-        cfg.data.val_fraction = 0.0
-    if kind == "raw" and cfg.data.get("cache_features"):
-        cfg.data.cache_features = False
-    if "augment" in cfg.data:
-        images = by_records and OmegaConf.select(cfg, "net.input.size") is not None
-        cfg.data.augment = "none" if images else None
+    if not issubclass(get_object(cfg.data._target_), RecordData):
+        if "augment" in cfg.data:
+            cfg.data.augment = None
+    elif "val_fraction" in cfg.data:
+        cfg.data.val_fraction = 0.0  # then they are read as they are validated: without augmentation
+    if cfg.data.get("cache_features") and (kind == "raw" or cfg.init_from is not None):
+        cfg.data.cache_features = False  # which holds what the backbone gave before `init_from`
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -149,7 +152,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_intermixed_args(argv)
     if not any(word.startswith(("data=", "experiment=")) for word in arguments.options):
         parser.error("say which data: data=..., as for da train")
-    for name, least in (("rows", 20), ("permutations", 20), ("folds", 2), ("seed", 0)):
+    for name, least in (("rows", 20), ("permutations", 99), ("folds", 2), ("seed", 0)):
         if getattr(arguments, name) < least:
             parser.error(f"--{name} {getattr(arguments, name)} must be at least {least}")
     if arguments.out is not None and arguments.out.suffix != ".json":

@@ -12,7 +12,7 @@ from da.transfer.label_shift import LabelShift, label_shift
 from da.transfer.probes import Distance, proxy_a_distance
 from da.transfer.shift import Judged, MmdTest, components, judge, mmd_test
 
-ALPHA = 0.05  # a p-value below it counts as found
+ALPHA = 0.01  # a p-value of at most that counts as found: one false alarm in a hundred, not in twenty
 NEGLIGIBLE = 0.2  # A-distance of a classifier that is wrong in 45 % of the rows
 SLIGHT, APART = 1.0, 1.5  # of one that is wrong in a fourth, and in an eighth
 BLIND = 0.1  # smallest singular value of a confusion matrix that still tells the class shares
@@ -62,7 +62,7 @@ class Diagnosis(NamedTuple):
     @property
     def detected(self) -> bool:
         """Whether the domains differ in their features at all."""
-        return self.mmd.p < ALPHA or self.distance.low > NEGLIGIBLE
+        return self.mmd.p <= ALPHA or self.distance.low > NEGLIGIBLE
 
     @property
     def telling(self) -> bool:
@@ -72,7 +72,7 @@ class Diagnosis(NamedTuple):
     @property
     def shares_differ(self) -> bool:
         """Whether the estimated shares differ from the source's by more than chance, if they can be told."""
-        return self.telling and self.shares.p < ALPHA
+        return self.telling and self.shares.p <= ALPHA
 
     @property
     def more_than_shares(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from da.transfer.diagnosis import APART, FAR, NOVEL, SLIGHT, Diagnosis, Estimate
+from da.transfer.diagnosis import APART, FAR, NEGLIGIBLE, NOVEL, Diagnosis, Estimate
 from da.transfer.probes import Distance
 
 SHOWN = 8  # classes in a table
@@ -28,11 +28,12 @@ def _of_features(d: Diagnosis) -> Finding:
         says = "No difference was found. A test that finds nothing does not prove that there is nothing."
     elif d.label_shift:
         says = "The domains differ, and other class shares are enough to explain it."
+    elif d.distance.low > APART:
+        says = "The domains hardly overlap in these features: a covariate shift."
+    elif d.distance.low > NEGLIGIBLE:
+        says = "The domains overlap, and differ in these features: a covariate shift."
     else:
-        how_far = "hardly overlap" if d.distance.low > APART else "differ"
-        if d.distance.value < SLIGHT:
-            how_far = "differ slightly"
-        says = f"The domains {how_far} in these features: a covariate shift."
+        says = "The test finds a difference that a linear classifier hardly sees: a covariate shift, slight or bent."
     numbers = (
         ("proxy A-distance", f"{_interval(d.distance)}   0: alike, 2: disjoint"),
         (
@@ -70,8 +71,8 @@ def _of_shares(d: Diagnosis, classes: Sequence[str]) -> Finding:
     )
     numbers = (
         ("distance of the shares", f"{shares.distance:.2f}, p = {shares.p:.3f}   (total variation, 0 to 1)"),
-        ("A-distance beside them", f"{_interval(d.left)}   the source weighed to the estimated shares"),
-        ("telling", f"smallest singular value {shares.singular:.2f}   0: blind, 1: knows every class"),
+        ("A-distance left", f"{_interval(d.left)}   once the source is weighed to the estimated shares"),
+        ("confusion matrix", f"smallest singular value {shares.singular:.2f}   0: blind, 1: knows every class"),
         *table,
     )
     return Finding("shares", "Do the class shares differ?", numbers, says)

@@ -106,7 +106,7 @@ def _fuse(chosen: argparse.Namespace) -> None:
     # Imported here: PyTorch takes seconds, which --help and mistakes in the options save.
     from da.fuse.mixing import Fusing
     from da.fuse.networks import check_classes, read_network, write_network
-    from da.run import quiet
+    from da.stage import quiet
     from da.transfer.fusion import common
 
     quiet()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from da.build import build
 from da.data.base import DomainData
 from da.data.rows import Rows
-from da.run import build_method
+from da.stage import build_method
 from da.transfer.curve import COLUMNS, Choice, Point
 from da.transfer.statistics import estimate_statistics, mixed_parts, normalisers
 from da.types import HIDDEN, ROLE_OF_STREAM, Encoded, Role, join_rows

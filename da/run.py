@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from da.assemble import assemble
+from da.assemble import assemble, one_row
 from da.build import build
 from da.callbacks.selection import ORACLE, Weights
 from da.cost import network_cost, peak_memory_mib, reset_peak_memory
 from da.data.base import DomainData
-from da.data.rows import Draw
 from da.data.streams import LABEL_STREAMS
 from da.models.state import load_checkpoint, load_network
 from da.record import RunRecord
@@ -67,7 +65,6 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     if figures:
         figures.after(fitted.method.net)
     _test(fitted, data, start)
-    row = data.eval_set("target", "test")[Draw(torch.arange(1), 0)].x
     measured = {
         "source": data.names()["source"],
         "target": data.names()["target"],
@@ -77,7 +74,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
         "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
         "world_size": fitted.trainer.world_size,
         **fitted.scores.summary(),
-        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib(), **network_cost(fitted.method.net, row)},
+        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib(), **network_cost(net, one_row(data))},
     }
     _log_test(fitted, measured)
     if figures:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
+from torch import Tensor
 
 from da.assemble import assemble, one_row
 from da.build import build
@@ -87,15 +89,22 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
 
 def _test(fitted: Fitted, data: DomainData, start: Path | None) -> None:
     """Score the last weights, then the selected ones, then those of the start, to see what was forgotten since."""
-    stages: tuple[Weights, ...] = ("last", "selected", "start") if start is not None else ("last", "selected")
-    for weights in stages:
-        if weights == "selected":
-            fitted.method.load_state_dict(load_checkpoint(fitted.selected)["state_dict"])
-        elif weights == "start":
-            assert start is not None
-            load_network(fitted.method.net, start)
-        fitted.scores.weights = weights
-        fitted.trainer.test(fitted.method, datamodule=data, verbose=False)
+    scores, method = fitted.scores, fitted.method
+
+    def test(weights: Weights, loaders: list[Any]) -> None:
+        scores.weights = weights
+        fitted.trainer.test(method, loaders, verbose=False)
+
+    test("last", data.test_dataloader())
+    last, selected = method.state_dict(), load_checkpoint(fitted.selected)["state_dict"]
+    if all(torch.equal(value, last[key].cpu()) for key, value in selected.items() if isinstance(value, Tensor)):
+        scores.test["selected"] = scores.test["last"]  # the last epoch was selected
+    else:
+        method.load_state_dict(selected)
+        test("selected", data.test_dataloader())
+    if start is not None:
+        load_network(method.net, start)
+        test("start", data.test_dataloader()[:1])
 
 
 def _log_test(fitted: Fitted, measured: dict[str, Any]) -> None:

@@ -107,7 +107,8 @@ def _read(cfg: "DictConfig", kind: str, most: int) -> "tuple[DomainData, Tensor,
     else:
         encoded = [encode(data, net, role, most) for role in ("source", "target")]
         # What lies behind the backbone has learnt nothing, unless the whole network was trained.
-        z_s, z_t = (part.backbone.flatten(1) if cfg.init_from is None else part.z for part in encoded)
+        whole = cfg.init_from is not None and cfg.init_parts is None
+        z_s, z_t = (part.z if whole else part.backbone.flatten(1) for part in encoded)
     data.load(frozenset())  # which looks for leaks
     return data, z_s, drawn_rows(data, "source", most).y, z_t
 

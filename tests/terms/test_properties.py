@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 from conftest import make_step, normal
-from found import make_term, term_nodes
+from found import begin, make_term, term_nodes
 from processes import on_processes
 from torch.testing import assert_close
 
@@ -66,7 +66,7 @@ def test_is_a_finite_scalar_for_unequal_n_and_m(term):
 
 def test_gradient_reaches_exactly_the_streams_it_names(term):
     step = requiring_grad(make_step())
-    term.prepare(step.net)
+    begin(term, step.net)
     term(step).backward()
     reached = {
         name

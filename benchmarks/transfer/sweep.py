@@ -1,6 +1,6 @@
-"""Train every variant of a suite.
+"""Train every variant of a suite, or some: python benchmarks/transfer/sweep.py cifar10_halves [VARIANT ...].
 
-python benchmarks/transfer/sweep.py cifar10_halves [VARIANT ...]; DA_DATA_ROOT names the folder of the data. Runs that are complete already are skipped, so it can be stopped and started
+DA_DATA_ROOT names the folder of the data. Runs that are complete already are skipped, so it can be stopped and started
 again. JOBS variants (2) run at a time, one thread each.
 """
 

@@ -73,7 +73,7 @@ def page(name: str) -> str:
     seeds = len({row["seed"] for row in rows})
     lines = [
         f"# {plan['title']}",
-        f"`python benchmarks/transfer/sweep.py {name}`; {seeds} seeds, mean ± 95 % interval, last weights, test rows, %."
+        f"`python benchmarks/transfer/sweep.py {name}`; {seeds} seeds, mean ± 95 % interval, last weights, test rows."
         + (f" Columns: `{key}`." if key else ""),
         *[_start(rows, start) for start in plan["starts"]],
     ]

@@ -17,11 +17,11 @@ from shifts import OTHER, classes
 from da.assemble import assemble
 from da.build import check
 from da.data.rows import Draw
-from da.doctor import examine, is_pretrained
+from da.doctor.advice import RULES
+from da.doctor.cli import examine, is_pretrained
+from da.doctor.report import command, lines
 from da.features import drawn_rows, raw_rows
 from da.run import run
-from da.transfer.advice import RULES
-from da.transfer.report import command, lines
 from da.types import Samples
 
 QUICK = ("--permutations", 99)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from da.data.base import DomainData
-    from da.transfer.report import Report
+    from da.doctor.report import Report
 
 Choice = Literal["auto", "net", "raw"]
 
@@ -50,10 +50,10 @@ def examine(
     Raises FileNotFoundError or ValueError for data, a network or options that are no good.
     """
     from da.compose import compose_config
-    from da.transfer.advice import suggest
-    from da.transfer.diagnosis import diagnose
-    from da.transfer.findings import findings
-    from da.transfer.report import Report, command
+    from da.doctor.advice import suggest
+    from da.doctor.diagnosis import diagnose
+    from da.doctor.findings import findings
+    from da.doctor.report import Report, command
 
     cfg = compose_config(words)
     pretrained = is_pretrained(cfg)
@@ -160,8 +160,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _doctor(chosen: argparse.Namespace) -> None:
     # Imported here: PyTorch takes seconds, which --help and mistakes in the options save.
+    from da.doctor.report import lines
     from da.record import write_whole
-    from da.transfer.report import lines
 
     started = time.monotonic()
     report = examine(chosen.options, chosen.rows, chosen.permutations, chosen.folds, chosen.seed, chosen.features)

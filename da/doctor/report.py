@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from da.transfer.advice import Suggestion, to_compare
-from da.transfer.diagnosis import Diagnosis, as_numbers
-from da.transfer.findings import Finding
+from da.doctor.advice import Suggestion, to_compare
+from da.doctor.diagnosis import Diagnosis, as_numbers
+from da.doctor.findings import Finding
 
 COLUMNS = 100
 

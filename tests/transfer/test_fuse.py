@@ -438,9 +438,10 @@ def test_what_is_common_is_mixed_and_the_rest_reported(here, capsys):
 
 def test_a_soup_of_what_is_common_keeps_the_rest_of_the_first(here):
     write("part.ckpt", lambda state: state.pop("net.head.bias"))
-    nearly = ("plain", "--alpha", "0.3333333,0.3333333,0.3333333")  # which add up to a little less than 1
-    for words in (("--soup", "uniform"), ("--soup", "greedy"), ("--base", "plain", "--scale", "0.3"), nearly):
-        state = fused("plain", "part.ckpt", "--common", *words)
+    ways = (("--soup", "uniform"), ("--soup", "greedy"), ("--base", "plain", "--scale", "0.3"))
+    nearly = ("plain", "part.ckpt", "plain", "--alpha", "0.3333333,0.3333333,0.3333333")  # a little less than 1
+    for words in (nearly, *(("plain", "part.ckpt", *way) for way in ways)):
+        state = fused(*words, "--common")
         assert torch.equal(state["head.bias"], state_of("plain")["head.bias"])
 
 

@@ -24,6 +24,7 @@ from da.cost import network_cost, peak_memory_mib, reset_peak_memory
 from da.data.base import DomainData
 from da.data.rows import Draw
 from da.data.streams import LABEL_STREAMS
+from da.introduce import introduce
 from da.methods.base import Method
 from da.models.network import Network
 from da.models.state import check_fits, load_checkpoint, load_network
@@ -124,6 +125,7 @@ def fit(
     """Train the method that the config holds under `stage` ("method" or "pretrain")."""
     method = build_method(cfg, stage, net)
     data.load(method.streams, method.evaluated)
+    introduce(method, data)
     if _leads():
         write_data_file(data, Path(cfg.run_dir))
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}

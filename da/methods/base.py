@@ -104,16 +104,23 @@ class Method(LightningModule, ABC):
     @torch.no_grad()
     def encode_all(self, stream: str) -> Encoded:
         """Encode all rows of a training stream in row order, in evaluation mode; every process does all of them."""
+        batches = [self.encode_stream(rows, stream)[:5] for rows in self.all_rows(stream)]
+        z, logits, y, domain, index = (torch.cat(column) for column in zip(*batches, strict=True))
+        return Encoded(z, logits, y, domain, index)
+
+    def all_rows(self, stream: str) -> Iterator[Samples]:
+        """Yield all rows of a training stream in row order, the network in evaluation mode as long as they last.
+
+        Every process gets all of them.
+        """
         data = cast(DomainData, self.trainer.datamodule)  # type: ignore[attr-defined]
         training = self.net.training
         self.net.eval()
-        batches = [
-            self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0), stream)[:5]
-            for rows in data.eval_loader(data.train_set(stream), shared=False)
-        ]
-        self.net.train(training)
-        z, logits, y, domain, index = (torch.cat(column) for column in zip(*batches, strict=True))
-        return Encoded(z, logits, y, domain, index)
+        try:
+            for rows in data.eval_loader(data.train_set(stream), shared=False):
+                yield self.transfer_batch_to_device(rows, self.device, 0)
+        finally:
+            self.net.train(training)
 
     def log_losses(self, losses: Losses, update: str = "") -> None:
         """Write the losses every `log_every_n_steps` batches.

@@ -8,9 +8,9 @@ from da.methods.base import JointMethod, OptimizerFactory
 from da.models.network import Network
 from da.schedules import Schedule
 from da.terms.base import Losses, Objective
-from da.terms.distill_teachers import AssignedDistillation, check_distillation
+from da.terms.distill_teachers import AssignedDistillation
 from da.transfer.panel import Panel
-from da.transfer.teachers import Labels, soft_labels
+from da.transfer.teachers import Labels, check_distillation, soft_labels
 from da.types import Step
 
 SAVED = "teachers"

@@ -1,7 +1,6 @@
 """Distillation of several teachers into one student, on target rows."""
 
 from collections.abc import Mapping
-from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from da.models.network import Network
 from da.terms.base import Term
 from da.transfer.panel import Panel
-from da.transfer.teachers import Labels, soft_labels
+from da.transfer.teachers import Labels, check_distillation, soft_labels
 from da.types import Step
 
 
@@ -23,14 +22,6 @@ def soft_label_loss(logits: Tensor, q: Tensor, temperature: float) -> Float[Tens
     """
     log_p = (logits / temperature).log_softmax(dim=1)
     return temperature**2 * F.kl_div(log_p, q, reduction="batchmean")
-
-
-def check_distillation(temperature: float, labels: Labels) -> None:
-    """Raise ValueError for a temperature that is not positive, or an unknown kind of labels."""
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    if labels not in get_args(Labels):
-        raise ValueError(f"labels={labels!r}: expected one of {', '.join(get_args(Labels))}")
 
 
 class TeacherDistillation(Term):

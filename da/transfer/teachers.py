@@ -3,7 +3,7 @@
 Predictions are log-probabilities [k, n, c] of k teachers for n rows.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from scipy.optimize import brentq
@@ -74,6 +74,14 @@ def information(log_p: Tensor) -> Tensor:
     p = log_p.exp()
     mean, entropy = mean_over_ranks(p.mean(dim=1)), mean_over_ranks(torch.special.entr(p).sum(dim=2).mean(dim=1))
     return torch.special.entr(mean).sum(dim=1) - entropy
+
+
+def check_distillation(temperature: float, labels: Labels) -> None:
+    """Raise ValueError for a temperature that is not positive, or an unknown kind of labels."""
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if labels not in get_args(Labels):
+        raise ValueError(f"labels={labels!r}: expected one of {', '.join(get_args(Labels))}")
 
 
 def soft_labels(combined: Combined, temperature: float, labels: Labels) -> Tensor:

@@ -38,6 +38,8 @@ def calibrate(folder: str, weights: str = "selected", batch_size: int = 256, dev
     from da.use import choose_device, network_logits, open_run
 
     run = open_run(folder, weights)
+    if run.net.own_classes:
+        raise ValueError(f"{folder} has classes of its own for the source (data.label_sets=separate): nothing to teach")
     domain = run.data.domain("source")
     if getattr(run.data, "val_fraction", None) == 0:
         raise ValueError(

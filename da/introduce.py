@@ -38,9 +38,10 @@ def introduce(method: nn.Module, data: DomainData) -> None:
 
 
 def _introduce(teacher: Teacher, recorded: Mapping[str, Any], node: Any, data: DomainData) -> None:
-    if recorded["classes"] != list(data.class_names):
+    classes = data.classes_of("target")
+    if recorded["classes"] != list(classes):
         raise ValueError(
-            f"its classes are {_ordered(recorded['classes'])}, but those of the data are {_ordered(data.class_names)}"
+            f"its classes are {_ordered(recorded['classes'])}, but those of the data are {_ordered(classes)}"
         )
     theirs: DomainData = build(node, "data")
     theirs.restore(recorded["state"])

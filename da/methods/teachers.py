@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-from da.data.streams import Role
 from da.methods.base import JointMethod, OptimizerFactory
 from da.models.network import Network
 from da.schedules import Schedule
@@ -11,7 +10,7 @@ from da.terms.base import Losses, Objective
 from da.terms.distill_teachers import AssignedDistillation
 from da.transfer.panel import Panel
 from da.transfer.teachers import Labels, check_distillation, soft_labels
-from da.types import Step
+from da.types import Role, Step
 
 SAVED = "teachers"
 """In a checkpoint to resume from: the labels that were assigned, which a student may have had a part in."""

@@ -49,6 +49,10 @@ class Teacher(nn.Module):
         self._held = (frozen,)  # in a tuple, where PyTorch does not find it
 
     def _check(self, net: Network, student: Network) -> None:
+        if net.own_classes or student.own_classes:
+            raise ValueError(
+                f"the teacher {self.path} and the student need one class set: not data.label_sets=separate"
+            )
         if net.num_classes != student.num_classes:
             raise ValueError(
                 f"the teacher {self.path} tells {net.num_classes} classes apart, but the student {student.num_classes}"
@@ -59,22 +63,22 @@ class Teacher(nn.Module):
             raise ValueError(f"the teacher {self.path} does not read the student's rows: {error}") from error
 
     @property
-    def frozen(self) -> FrozenCopy:
+    def module(self) -> nn.Module:
         """The network, which is not to be changed."""
-        return self._held[0]
+        return self._held[0].module
 
     @property
     def watched(self) -> dict[str, Tensor]:
         """Outputs of the layers at the last call."""
-        return self.frozen.watched
+        return self._held[0].watched
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
         """Follow the student to another device or type."""
-        self.frozen._apply(fn, recurse)
+        self._held[0]._apply(fn, recurse)
         super()._apply(fn, recurse)
         return self
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         """Return the teacher's (z, logits) for the student's rows."""
-        z, logits = self.frozen(x if self.convert is None else self.convert(x))
+        z, logits = self._held[0](x if self.convert is None else self.convert(x))
         return z, logits

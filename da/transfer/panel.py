@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ class Panel(nn.Module):
             networks = [_network(member) for member in members] if self.weigh_by == "similarity" else []
             watched = [stack.enter_context(watch_batch_norm(net)) for net in networks]
             parts = [
-                torch.stack([(m(x)[1] / t).log_softmax(dim=1) for m, t in zip(members, temperatures, strict=True)])
+                torch.stack([_log_p(member, x, t) for member, t in zip(members, temperatures, strict=True)])
                 for x in batches
             ]
         log_p = torch.cat(parts, dim=1)
@@ -140,5 +140,11 @@ class Panel(nn.Module):
                 return information(log_p).softmax(dim=0)[:, None]
 
 
-def _network(member: nn.Module) -> nn.Module:
-    return member.frozen if isinstance(member, Teacher) else member
+def _network(member: nn.Module) -> Network:
+    return cast(Network, member.module if isinstance(member, Teacher | FrozenCopy) else member)
+
+
+def _log_p(member: nn.Module, x: Any, temperature: float) -> Tensor:
+    """Of the target's classes, should each domain have its own."""
+    logits = _network(member).logits_of("target", member(x)[1])
+    return (logits / temperature).log_softmax(dim=1)

@@ -72,7 +72,7 @@ def test_the_teachers_stay_as_they_are_and_out_of_the_checkpoint(runs, tmp_path,
     before, states = [digest(folder) for folder in runs], []
 
     def keep(self):
-        states.append([{k: v.clone() for k, v in m.frozen.state_dict().items()} for m in self.teachers.members])
+        states.append([{k: v.clone() for k, v in m.module.state_dict().items()} for m in self.teachers.members])
 
     monkeypatch.setattr(Teachers, "on_train_start", keep)
     monkeypatch.setattr(Teachers, "on_train_end", keep)

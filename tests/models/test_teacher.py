@@ -43,7 +43,7 @@ def test_it_is_no_part_of_the_state_or_the_parameters_and_follows_to_another_typ
     assert not list(holder.parameters())
     holder.train().double()
     x = normal(6, 2)
-    inner = holder["teacher"].frozen
+    inner = holder["teacher"].module
     assert not inner.training
     assert_close(holder["teacher"](x), saved_network(read_run(folder)).double()(x))
     again = pickle.loads(pickle.dumps(holder))
@@ -52,18 +52,18 @@ def test_it_is_no_part_of_the_state_or_the_parameters_and_follows_to_another_typ
 
 def test_it_gives_no_gradient_and_stays_as_it_is(folder):
     teacher = Teacher(folder, student())
-    before = {name: value.clone() for name, value in teacher.frozen.state_dict().items()}
+    before = {name: value.clone() for name, value in teacher.module.state_dict().items()}
     x = normal(6, 2, dtype=torch.float32).requires_grad_()
     teacher.train()
     assert not teacher(x)[1].requires_grad
-    assert_close(teacher.frozen.state_dict(), before, rtol=0, atol=0)
+    assert_close(teacher.module.state_dict(), before, rtol=0, atol=0)
 
 
 def test_it_shows_the_layers_that_are_asked_for(folder):
     teacher = Teacher(folder, student(), ("backbone", "bottleneck.0"))
     z, _ = teacher(normal(6, 2, dtype=torch.float32))
     assert teacher.watched["backbone"].shape == teacher.watched["bottleneck.0"].shape == z.shape == (6, 8)
-    assert_close(teacher.watched["bottleneck.0"], teacher.frozen.module.bottleneck[0](teacher.watched["backbone"]))
+    assert_close(teacher.watched["bottleneck.0"], teacher.module.bottleneck[0](teacher.watched["backbone"]))
     with pytest.raises(ValueError, match=r"the network has no layers \['nowhere'\]"):
         Teacher(folder, student(), ("nowhere",))
 
@@ -71,7 +71,7 @@ def test_it_shows_the_layers_that_are_asked_for(folder):
 def test_a_checkpoint_is_that_of_the_students_network(folder, tmp_path):
     net = student()
     torch.save({"state_dict": {f"net.{name}": value + 1 for name, value in net.state_dict().items()}}, tmp_path / "x")
-    assert_close(Teacher(tmp_path / "x", net).frozen.module.head.bias, net.head.bias + 1)
+    assert_close(Teacher(tmp_path / "x", net).module.head.bias, net.head.bias + 1)
     with pytest.raises(ValueError, match="does not fit the net of this run"):
         Teacher(read_run(folder).checkpoint, net)
 

@@ -38,8 +38,6 @@ def calibrate(folder: str, weights: str = "selected", batch_size: int = 256, dev
     from da.use import choose_device, network_logits, open_run
 
     run = open_run(folder, weights)
-    if run.net.own_classes:
-        raise ValueError(f"{folder} has classes of its own for the source (data.label_sets=separate): nothing to teach")
     domain = run.data.domain("source")
     if getattr(run.data, "val_fraction", None) == 0:
         raise ValueError(
@@ -49,7 +47,7 @@ def calibrate(folder: str, weights: str = "selected", batch_size: int = 256, dev
     run.data.eval_batch_size = batch_size
     rows = run.data.eval_set("source", "val")
     batches = (samples.x for samples in run.data.eval_loader(rows, shared=False))
-    logits = network_logits(run.net, batches, choose_device(device)).double()
+    logits = network_logits(run.net, batches, choose_device(device), "source").double()
     try:
         temperature = fit_temperature(logits, rows.y)
     except ValueError as error:

@@ -14,14 +14,11 @@ from da.build import build
 from da.data.base import DomainData
 from da.data.features import FeatureCache
 from da.data.record_data import RecordData
-from da.data.rows import Draw, Subset, TensorRows
+from da.data.rows import Draw, Subset, TensorRows, Transform
 from da.models.network import Network
 from da.models.state import load_network
-from da.record import write_whole
+from da.record import DATA_FILE, write_whole
 from da.types import take_rows
-
-DATA_FILE = "data.json"
-"""In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
 
 
 def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
@@ -113,6 +110,14 @@ def write_data_file(data: DomainData, folder: Path) -> None:
         "notices": data.notices,
     }
     write_whole(folder / DATA_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def scored_transform(data: DomainData) -> Transform | None:
+    """Return what turns rows of the target as the data hold them into what the network reads."""
+    if not hasattr(data, "transforms"):
+        return None
+    scored: Transform | None = data.transforms(getattr(data, "target", ""))[1]
+    return scored
 
 
 def _input(data: DomainData) -> dict[str, Any]:

@@ -30,6 +30,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
        da fuse A B --out C.ckpt           one network mixed of others: da fuse --help
        da doctor data=...                 what kind of shift there is, and what to try: da doctor --help
        da export RUN --format FORMAT      the network for use without lambda-da: da export --help
+       da calibrate RUNS...               temperatures of networks that teach: da calibrate --help
        da cache                           what is kept on disk to be fast: da cache --help
 """
 
@@ -40,6 +41,7 @@ COMMANDS = {
     "doctor": "da.doctor.cli",
     "export": "da.export",
     "fuse": "da.fuse.cli",
+    "calibrate": "da.calibrate",
     "cache": "da.cache_cli",
 }
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""

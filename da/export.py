@@ -50,10 +50,11 @@ def export(
     Raises ValueError for a difference above `TOLERANCE`, and for a network that the format can't express.
     """
     from da import exported
+    from da.assemble import scored_transform
     from da.models.adapters import merged
 
     exported.check_packages(form)
-    transform = _transform(run)
+    transform = scored_transform(run.data)
     described = run.recorded["input"]["stored" if with_transform else "network"]
     first = transform if with_transform else None
     classifier, folded = exported.Classifier(run.net, first), exported.Classifier(merged(run.net), first)
@@ -88,14 +89,6 @@ def _outputs(program: Any, x: Any) -> Any:
 
 def _difference(a: Any, b: Any) -> float:
     return max(float((x - y).abs().max() / y.abs().max().clamp(min=1)) for x, y in zip(a, b, strict=True))
-
-
-def _transform(run: "FinishedRun") -> "Transform | None":
-    """What turns rows of the target as the data hold them into what the network reads."""
-    if not hasattr(run.data, "transforms"):
-        return None
-    scored: Transform | None = run.data.transforms(getattr(run.data, "target", ""))[1]
-    return scored
 
 
 def _rows(run: "FinishedRun", where: str, transform: "Transform | None") -> Any:

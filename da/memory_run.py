@@ -20,6 +20,7 @@ from torch import Tensor
 from da.assemble import assemble
 from da.callbacks.seeding import SeedEachBatch
 from da.compose import config_dir
+from da.introduce import introduce
 from da.models.network import Network
 from da.settings import check_settings
 from da.stage import build_averaging, build_method, build_trainer, quiet
@@ -86,6 +87,7 @@ def train(cfg: DictConfig, x: Tensor, y: Tensor, domain: Tensor) -> Network:
         for stage in ("pretrain", "method") if cfg.pretrain is not None else ("method",):
             method = build_method(cfg, stage, net)
             data.load(method.streams, method.evaluated)
+            introduce(method, data)
             trainer = build_trainer(
                 cfg,
                 Path(folder),

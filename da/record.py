@@ -12,7 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from da.settings import config_hash
 
 SCHEMA = "da.results/1"
+RESULTS_FILE = "results.json"
 CONFIG_FILE = "config.yaml"
+DATA_FILE = "data.json"
+"""In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
 PACKAGES = ("lambda-da", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
 MADE_BY_A_RUN = (
     "checkpoints",
@@ -29,7 +32,7 @@ MADE_BY_A_RUN = (
 def finished(folder: Path, cfg: DictConfig) -> bool:
     """Whether the folder holds the complete results of this very config."""
     try:
-        results = json.loads((folder / "results.json").read_text())
+        results = json.loads((folder / RESULTS_FILE).read_text())
     except (OSError, ValueError):
         return False
     return bool(results.get("status") == "complete" and results.get("config_hash") == config_hash(cfg))
@@ -84,7 +87,7 @@ class RunRecord:
         self._write()
 
     def _write(self) -> None:
-        write_whole(self.folder / "results.json", json.dumps(self.known, indent=2, allow_nan=False) + "\n")
+        write_whole(self.folder / RESULTS_FILE, json.dumps(self.known, indent=2, allow_nan=False) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:

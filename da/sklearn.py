@@ -13,7 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from da.memory_run import compose_config, describe_rows, drop_method, set_weight, train, undisturbed
-from da.use import build_network, choose_device, network_logits
+from da.models.saved import build_network
+from da.use import choose_device, network_logits
 
 PREDICTED = 1024  # rows at a time
 

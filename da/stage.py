@@ -19,6 +19,7 @@ from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import Scores
 from da.data.base import DomainData
+from da.introduce import introduce
 from da.methods.base import Method
 from da.models.network import Network
 from da.models.state import check_fits, load_checkpoint
@@ -50,6 +51,7 @@ def fit(
     """Train the method that the config holds under `stage` ("method" or "pretrain")."""
     method = build_method(cfg, stage, net)
     data.load(method.streams, method.evaluated)
+    introduce(method, data)
     if leads():
         write_data_file(data, Path(cfg.run_dir))
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}

@@ -8,8 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from da.build import build
 from da.terms.base import Term
 
-SIZES = {"feature_dim": 5, "num_classes": 3, "dropout": 0.0, "threshold": 0.4}
-"""What the network of the tests has. Dropout would make two calls differ, and none of its rows is sure of its class."""
+SIZES = {"feature_dim": 5, "num_classes": 3, "dropout": 0.0}
+"""What the network of the tests has. Dropout would make two calls differ."""
+SURE = 0.4
+"""The highest threshold: none of its rows is surer of its class."""
 
 
 def term_nodes() -> dict[str, dict[str, Any]]:
@@ -37,7 +39,8 @@ def _terms(cfg: DictConfig) -> dict[str, dict[str, Any]]:
 def _resized(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
-    return {key: SIZES.get(key, _resized(value)) for key, value in node.items()}
+    resized = {key: SIZES.get(key, _resized(value)) for key, value in node.items()}
+    return resized | {key: min(value, SURE) for key, value in resized.items() if key == "threshold"}
 
 
 def make_term(node: dict[str, Any], net: Any) -> Term:

@@ -14,10 +14,10 @@ BELOW = {  # what a package may import of ours
     "schedules": set(),
     "distributed": set(),
     "discrepancies": set(),
-    "models": {"types", "distributed"},
-    "terms": {"types", "schedules", "distributed", "discrepancies", "models"},
+    "models": {"types", "distributed", "build", "record"},
+    "terms": {"types", "schedules", "distributed", "discrepancies", "models", "transfer"},
     "data": {"types", "distributed"},
-    "methods": {"types", "schedules", "distributed", "models", "terms", "data"},
+    "methods": {"types", "schedules", "distributed", "models", "terms", "data", "transfer"},
     "validators": {"types", "terms", "data"},
     "settings": set(),
     "record": {"settings"},
@@ -27,8 +27,9 @@ BELOW = {  # what a package may import of ours
     "command": set(),
     "assemble": {"build", "data", "models", "record", "types"},
     "cost": set(),
-    "transfer": {"discrepancies", "models"},
-    "use": {"assemble", "build", "data", "models", "record", "types"},
+    "introduce": {"assemble", "build", "data", "models"},
+    "transfer": {"discrepancies", "distributed", "models"},
+    "use": {"build", "data", "models", "types"},
 }
 
 

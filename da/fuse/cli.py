@@ -106,9 +106,9 @@ def _fuse(chosen: argparse.Namespace) -> None:
     # Imported here: PyTorch takes seconds, which --help and mistakes in the options save.
     from da.fuse.mixing import Fusing
     from da.fuse.networks import check_classes, read_network, write_network
+    from da.models.saved import read_config
     from da.stage import quiet
     from da.transfer.fusion import common
-    from da.use import read_config
 
     quiet()
     base = [chosen.base] if chosen.base else []

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from da.assemble import DATA_FILE
+from da.models.saved import chosen_checkpoint, read_json
 from da.models.state import load_checkpoint
-from da.record import CONFIG_FILE
-from da.use import chosen_checkpoint, read_json
+from da.record import CONFIG_FILE, DATA_FILE
 
 NET = "net."
 """What the names of a network's weights begin with in the checkpoint of a run."""

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 from da.build import build
 from da.data.base import DomainData
 from da.data.rows import Rows
+from da.models.saved import build_network, read_config, read_results
 from da.stage import build_method
 from da.transfer.curve import COLUMNS, Choice, Point
 from da.transfer.statistics import estimate_statistics
 from da.types import HIDDEN, ROLE_OF_STREAM, Encoded, Role, join_rows
-from da.use import build_network, choose_device, moved, network_logits, read_config, read_results
+from da.use import choose_device, moved, network_logits
 from da.validators.infomax import InformationMaximisation
 
 State = Mapping[str, Tensor]

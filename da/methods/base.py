@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from da.data.base import DomainData
 from da.distributed import mean_over_ranks
 from da.models.network import Network
+from da.models.optimizer import OptimizerFactory, new_optimizer
 from da.models.tuning import Tuning
 from da.schedules import Constant, Schedule
 from da.terms.base import Losses, full_precision
 from da.types import ROLE_OF_STREAM, UNENCODED, Batch, Encoded, Role, Samples, Step, join_rows
-
-OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
 
 class Method(LightningModule, ABC):
@@ -107,16 +106,26 @@ class Method(LightningModule, ABC):
 
         Of the layers that the network keeps only those that are named are there.
         """
+        batches = []
+        for rows in self.all_rows(stream):
+            part = self.encode_stream(rows, stream)
+            batches.append((*part[:5], *(part.layers[name] for name in layers)))
+        z, logits, y, domain, index, *kept = (torch.cat(column) for column in zip(*batches, strict=True))
+        return Encoded(z, logits, y, domain, index, dict(zip(layers, kept, strict=True)))
+
+    def all_rows(self, stream: str) -> Iterator[Samples]:
+        """Yield all rows of a training stream in row order, the network in evaluation mode as long as they last.
+
+        Every process gets all of them.
+        """
         data = cast(DomainData, self.trainer.datamodule)  # type: ignore[attr-defined]
         training = self.net.training
         self.net.eval()
-        batches = []
-        for rows in data.eval_loader(data.train_set(stream), shared=False):
-            part = self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0), stream)
-            batches.append((*part[:5], *(part.layers[name] for name in layers)))
-        self.net.train(training)
-        z, logits, y, domain, index, *kept = (torch.cat(column) for column in zip(*batches, strict=True))
-        return Encoded(z, logits, y, domain, index, dict(zip(layers, kept, strict=True)))
+        try:
+            for rows in data.eval_loader(data.train_set(stream), shared=False):
+                yield self.transfer_batch_to_device(rows, self.device, 0)
+        finally:
+            self.net.train(training)
 
     def log_losses(self, losses: Losses, update: str = "") -> None:
         """Write the losses every `log_every_n_steps` batches.
@@ -149,22 +158,6 @@ class Method(LightningModule, ABC):
         optimizers = self.optimizers(use_pl_optimizer=False)
         return cast(list[torch.optim.Optimizer], optimizers if isinstance(optimizers, list) else [optimizers])
 
-    def _new_optimizer(self, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
-        """Make an optimizer of these modules' trainable parameters, each at its share of the learning rate.
-
-        What is unfrozen later makes a group of its own: fused optimizers refuse one that has momentum only in part.
-        """
-        wanted = {p: (1.0, "") for module in modules for p in module.parameters() if p.requires_grad}
-        for group in self.net.parameter_groups():
-            wanted |= {p: (group.lr_scale, group.stage) for p in group.parameters if p in wanted}
-        if not wanted:
-            raise ValueError(f"{type(self).__name__} has nothing to train: all of its parameters are frozen")
-        keys = sorted(set(wanted.values()))
-        optimizer = self.make_optimizer([{"params": [p for p in wanted if wanted[p] == key]} for key in keys])
-        for settings, (scale, _) in zip(optimizer.param_groups, keys, strict=True):
-            settings["base_lr"] = settings["lr"] * scale
-        return optimizer
-
 
 class JointMethod(Method, ABC):
     """One loss, one optimizer: Lightning's automatic optimization."""
@@ -174,7 +167,7 @@ class JointMethod(Method, ABC):
 
     @final
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self._new_optimizer([self])
+        return new_optimizer(self.make_optimizer, self.net, [self])
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -213,7 +206,7 @@ class AlternatingMethod(Method, ABC):
 
     @final
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [self._new_optimizer(modules) for modules in self.groups().values()]
+        return [new_optimizer(self.make_optimizer, self.net, modules) for modules in self.groups().values()]
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> None:

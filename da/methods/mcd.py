@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from da.methods.base import AlternatingMethod, OptimizerFactory, Update
+from da.methods.base import AlternatingMethod, Update
 from da.models.network import Network
+from da.models.optimizer import OptimizerFactory
 from da.schedules import Schedule
 from da.terms.base import Losses, complete_weights
 from da.types import Step

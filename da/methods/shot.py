@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from da.methods.base import JointMethod, OptimizerFactory
+from da.methods.base import JointMethod
 from da.models.network import Network
+from da.models.optimizer import OptimizerFactory
 from da.schedules import Schedule
 from da.terms.base import Losses, Objective
 from da.terms.entropy import Diversity, Entropy

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from da.methods.base import AlternatingMethod, OptimizerFactory, Update
+from da.methods.base import AlternatingMethod, Update
 from da.models.mlp import Mlp
 from da.models.network import Network
+from da.models.optimizer import OptimizerFactory
 from da.schedules import Schedule
 from da.terms.base import Losses, complete_weights
 from da.terms.critic import GradientPenalty

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import final
 
-from da.methods.base import JointMethod, OptimizerFactory
+from da.methods.base import JointMethod
 from da.models.network import Network
+from da.models.optimizer import OptimizerFactory
 from da.schedules import Schedule
 from da.terms.base import Losses, Objective, Term, Weight
 from da.types import Step

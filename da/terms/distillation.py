@@ -5,7 +5,8 @@ The teacher's answers are held constant in backward.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from da.distributed import gather
 from da.models.frozen import FrozenCopy
 from da.models.network import Network
+from da.models.teacher import Teacher
 from da.terms.align import inner_layers, layer_of, source_classifier
 from da.terms.base import Term
 from da.types import ROLE_OF_STREAM, Encoded, Step
@@ -35,13 +37,14 @@ def output_of(rows: Encoded, layer: str) -> Float[Tensor, "n ..."]:
 class Distillation(Term):
     """A comparison with a teacher on the same x: the mean over `streams` of `compare`.
 
-    The teacher is the network as it is when training begins (after `init_from` and a source stage), or the network
-    of the checkpoint `teacher`. It is in evaluation mode, so its batch norm has the running statistics and it has no
-    dropout, and constant in backward. It is saved in the checkpoint of the run: one more network.
+    The teacher is the network as it is when training begins (after `init_from` and a source stage), or that of
+    `teacher`. It is in evaluation mode, so its batch norm has the running statistics and it has no dropout, and
+    constant in backward. It is saved in the checkpoint of the run: one more network, but for that of a run's folder.
 
     Args:
         layers: layers inside the network that `compare` reads.
-        teacher: checkpoint of a run with the same net. ValueError or FileNotFoundError if it does not fit.
+        teacher: checkpoint of a run with the same net, or the folder of a run with any (see `Teacher`). ValueError or
+            FileNotFoundError if it does not fit.
         streams: whose rows are compared.
         teacher_layers: layers inside the teacher, if others.
     """
@@ -57,17 +60,20 @@ class Distillation(Term):
         self.layers = tuple(layers)
         self.teacher_layers = self.layers if teacher_layers is None else tuple(teacher_layers)
         self.streams = named_streams(streams)
-        self.checkpoint = teacher
-        self.teacher: FrozenCopy | None = None
+        self.path = teacher
+        self.teacher: FrozenCopy | Teacher | None = None
 
     @abstractmethod
     def compare(self, student: Encoded, teacher: Encoded) -> Float[Tensor, ""]:
         """Return the loss of one stream, whose rows are the same on both sides."""
 
-    def prepare(self, net: Any) -> None:
+    def prepare(self, net: Network) -> None:
+        if self.path is not None and Path(self.path).is_dir():
+            self.teacher = Teacher(self.path, net, self.teacher_layers)
+            return
         self.teacher = FrozenCopy(net, self.teacher_layers)
-        if self.checkpoint is not None:
-            self.teacher.load(self.checkpoint)
+        if self.path is not None:
+            self.teacher.load(self.path)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         names = sorted(self.streams)  # a set's own order differs from process to process
@@ -118,7 +124,7 @@ class LogitDistillation(Distillation):
             raise ValueError("layer=probabilities are softened no more: name what they are the softmax of")
         self.temperature = temperature
 
-    def prepare(self, net: Any) -> None:
+    def prepare(self, net: Network) -> None:
         if self.of_source:
             self.layer = source_classifier(net)
             self.layers = self.teacher_layers = inner_layers((self.layer,))

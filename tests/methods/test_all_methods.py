@@ -12,7 +12,10 @@ from da.models.state import load_checkpoint
 from da.run import run
 
 METHODS = options("method")
-SURE = {"fixmatch": ("method.terms.fixmatch.threshold=0.4",)}  # in twelve batches no row is sure of its class
+SURE = {  # what it takes to act within twelve batches
+    "fixmatch": ("method.terms.fixmatch.threshold=0.4",),  # no row is sure of its class
+    "teachers": ("method.labels=hard",),  # its only teacher is its start, from whose soft labels there is no gradient
+}
 NETS = {"gvb": ("+net/head=bridged",)}  # methods that bring a head of their own
 SHORT = (*TOY, "trainer.limit_train_batches=6", "trainer.max_epochs=2")
 

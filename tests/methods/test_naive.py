@@ -3,20 +3,23 @@
 import copy
 from itertools import islice
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import TOY, config
+from saved_runs import WIDE, write_run
 from torch.nn import functional as F
 
 from da.build import build
 from da.methods.shot import cluster_labels
+from da.models.saved import read_run, saved_network
 
 LR, MOMENTUM, EPOCHS, BATCHES = 0.05, 0.9, 2, 5
 
 
-def set_up(name):
+def set_up(name, *overrides):
     torch.manual_seed(0)
-    cfg = config(*TOY, f"method={name}", f"data.steps_per_epoch={BATCHES}")
+    cfg = config(*TOY, f"method={name}", f"data.steps_per_epoch={BATCHES}", *overrides)
     data, net = build(cfg.data, "data"), build(cfg.net, "net")
     method = build(cfg.method, "method", net=net, optimizer=sgd)
     data.load(method.streams, method.evaluated)
@@ -141,3 +144,43 @@ def test_shot_equals_the_papers_algorithm():
         # The entropy of the mean sums softmax(x) here and exp(log_softmax(x)) there: equal to rounding.
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
     assert_equal_weights(method.net.head, head_before)
+
+
+@pytest.mark.parametrize("combine", ["union", "intersection", "extension"])
+def test_teachers_equal_a_loop_over_rows_and_teachers(tmp_path, combine):
+    runs = [write_run(tmp_path / "a", *TOY[:2], scale=2), write_run(tmp_path / "b", *TOY[:2], *WIDE, seed=5, scale=2)]
+    temperature, threshold = 3.0, 0.55
+    chosen = (f"runs=[{','.join(runs)}]", f"combine={combine}", f"threshold={threshold}")
+    options = [*(f"method.teachers.{option}" for option in chosen), f"method.temperature={temperature}"]
+    data, method = set_up("teachers", *options, "method.refresh=1", "method.weights.distill.value=0.5")
+    net = copy.deepcopy(method.net)
+    fit(method, data)
+
+    teachers = [saved_network(read_run(folder)) for folder in runs]
+    optimizer = sgd(net.parameters())
+    x_all = data.domain("target").train.x
+    for epoch, batches in enumerate(epochs(data)):
+        with torch.no_grad():
+            asked = [*teachers, *([net] if epoch else [])]
+            answers = torch.stack([teacher(x_all)[1].double().softmax(1) for teacher in asked], dim=1)
+        labels = torch.zeros(len(x_all), 2, dtype=torch.float64)
+        for i, said in enumerate(answers):
+            p = said[said.amax(1).argmax()] if combine == "union" else said.mean(0)
+            agree = len({int(one.argmax()) for one in said}) == 1
+            if p.max() >= threshold and (agree or combine != "intersection"):
+                labels[i] = p ** (1 / temperature) / (p ** (1 / temperature)).sum()
+        assert 0 < (labels.sum(1) > 0).sum() < len(labels)
+        for batch in batches:
+            rows = batch["target"]
+            log_p = (net(rows.x)[1] / temperature).log_softmax(1)
+            loss = sum(
+                sum(q * (q.log() - own) for q, own in zip(wanted, given, strict=True))
+                for wanted, given in zip(labels[rows.index], log_p, strict=True)
+                if wanted.sum() > 0
+            )
+            optimizer.zero_grad()
+            (0.5 * temperature**2 * loss / len(rows.y)).backward()
+            optimizer.step()
+    for (name, p), q in zip(method.net.named_parameters(), net.parameters(), strict=True):
+        # Labels in float64 here and in float32 there: equal to rounding.
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")

@@ -30,11 +30,12 @@ def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
     `rows` are arguments of the data that no config can give: what is in memory already.
     """
     data = _data(cfg, **rows)
+    if data.own_classes:
+        _give_each_domain_a_head(cfg, data)
     net: Network = build(cfg.net, "net")
     if net.num_classes != data.num_classes:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
-    if cfg.init_from is not None:
-        load_network(net, cfg.init_from)  # before its features are cached
+    _load_start(cfg, net, data)  # before its features are cached
     if cfg.data.get("cache_features"):
         _cache_features(net, data)
     _check_net_reads_data(cfg, net, data)
@@ -50,6 +51,22 @@ def _data(cfg: DictConfig, **rows: Any) -> DomainData:
         elif cfg.data[key] != value:
             raise ValueError(f"data.{key}={cfg.data[key]}, but the data have {value}")
     return data
+
+
+def _give_each_domain_a_head(cfg: DictConfig, data: DomainData) -> None:
+    if cfg.net.get("head"):
+        raise ValueError("data.label_sets=separate gives each domain a linear head, but net.head builds another one")
+    head = {"_target_": "da.models.heads.DomainHeads", "_partial_": True}
+    OmegaConf.update(cfg, "net.head", head | {"target_classes": data.num_classes_of("target")}, force_add=True)
+
+
+def _load_start(cfg: DictConfig, net: Network, data: DomainData) -> None:
+    if cfg.init_from is None:
+        if cfg.init_parts is not None:
+            raise ValueError(f"init_parts={list(cfg.init_parts)} are parts of a checkpoint: give init_from too")
+        return
+    if left := load_network(net, cfg.init_from, cfg.init_parts):
+        data.notices.append(f"{', '.join(left)} of the network not taken from {cfg.init_from}")
 
 
 def _cache_features(net: Network, data: DomainData) -> None:
@@ -84,7 +101,7 @@ def write_data_file(data: DomainData, folder: Path) -> None:
         print(f"data: {notice}", file=sys.stderr, flush=True)
     data.told = len(data.notices)
     content = {
-        "classes": list(data.class_names),
+        "classes": list(data.classes_of("target")),
         "domains": data.names(),
         "state": data.state(),
         "input": _input(data),

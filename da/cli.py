@@ -27,6 +27,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
        da rank [option=value,value ...]   which source and network to start from: da rank --help
        da report RUNS...                  a table over runs: da report --help
        da predict RUN INPUTS              classes of new files, tables or arrays: da predict --help
+       da fuse A B --out C.ckpt           one network mixed of others: da fuse --help
        da export RUN --format FORMAT      the network for use without lambda-da: da export --help
        da cache                           what is kept on disk to be fast: da cache --help
 """
@@ -36,6 +37,7 @@ COMMANDS = {
     "report": "da.report.cli",
     "predict": "da.predict",
     "export": "da.export",
+    "fuse": "da.fuse.cli",
     "cache": "da.cache_cli",
 }
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""

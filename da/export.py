@@ -50,11 +50,13 @@ def export(
     Raises ValueError for a difference above `TOLERANCE`, and for a network that the format can't express.
     """
     from da import exported
+    from da.models.adapters import merged
 
     exported.check_packages(form)
     transform = _transform(run)
     described = run.recorded["input"]["stored" if with_transform else "network"]
-    classifier = exported.Classifier(run.net, transform if with_transform else None)
+    first = transform if with_transform else None
+    classifier, folded = exported.Classifier(run.net, first), exported.Classifier(merged(run.net), first)
     batches = [exported.rows_like(described, n, seed=n) for n in TRIED]
     if check is not None:
         batches.append(_rows(run, check, None if with_transform else transform))
@@ -62,7 +64,7 @@ def export(
     metadata = _metadata(run, form, described, transform, with_transform)
     with TemporaryDirectory(dir=out.parent, prefix=".da-export-") as folder:
         draft, note = Path(folder) / out.name, Path(folder) / "metadata.json"
-        program = exported.trace(classifier, batches[1])
+        program = exported.trace(folded, batches[1])
         exported.save(program, form, draft, tuple(metadata["inputs"]), metadata)
         computed, _ = exported.load(form, draft)
         difference = max(_difference(_outputs(computed, x), y) for x, y in zip(batches, expected, strict=True))

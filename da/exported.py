@@ -38,7 +38,7 @@ class Classifier(nn.Module):
     def forward(self, x: Any) -> Outputs:
         if self.transform is not None:
             x = self.transform(x, Draw(torch.arange(1), 0))  # the draw matters to nothing that is scored
-        logits = self.net(x)[1]
+        logits = self.net.logits_of("target", self.net(x)[1])
         return logits, logits.softmax(dim=1)
 
 

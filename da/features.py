@@ -7,9 +7,8 @@ from torch import Tensor
 
 from da.data.base import DomainData
 from da.data.rows import Rows, Subset, stable_seed
-from da.data.streams import Role
 from da.models.network import Network
-from da.types import HIDDEN
+from da.types import HIDDEN, Role
 
 
 class Features(NamedTuple):

@@ -21,7 +21,7 @@ from da.assemble import assemble
 from da.callbacks.seeding import SeedEachBatch
 from da.compose import config_dir
 from da.models.network import Network
-from da.run import build_method, build_trainer, quiet
+from da.run import build_averaging, build_method, build_trainer, quiet
 from da.settings import check_settings
 
 DATA = (
@@ -89,7 +89,7 @@ def train(cfg: DictConfig, x: Tensor, y: Tensor, domain: Tensor) -> Network:
             trainer = build_trainer(
                 cfg,
                 Path(folder),
-                callbacks=[SeedEachBatch(cfg.seed)],
+                callbacks=[*build_averaging(cfg), SeedEachBatch(cfg.seed)],
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
@@ -15,20 +16,26 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from da.assemble import assemble, write_data_file
 from da.build import build
+from da.callbacks.averaging import Averaging, check_same_averaging
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.seeding import SeedEachBatch
-from da.callbacks.selection import ORACLE, Scores
-from da.cost import peak_memory_mib, reset_peak_memory
+from da.callbacks.selection import ORACLE, Scores, Weights
+from da.cost import network_cost, peak_memory_mib, reset_peak_memory
 from da.data.base import DomainData
+from da.data.rows import Draw
 from da.data.streams import LABEL_STREAMS
 from da.methods.base import Method
 from da.models.network import Network
 from da.models.state import check_fits, load_checkpoint, load_network
 from da.record import RunRecord
 from da.settings import check_settings
+from da.types import Role
 
 if TYPE_CHECKING:
     from da.callbacks.figures import Figures
+
+
+CHECKPOINTS, SELECTED = "checkpoints", "selected.ckpt"
 
 
 class Fitted(NamedTuple):
@@ -68,9 +75,12 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     data, net = assemble(cfg)
     if _leads():
         record.write_config(cfg)
-    if cfg.pretrain is not None and cfg.init_from is None and cfg.resume is None:
-        source_stage = fit(cfg, "pretrain", net, data, folder / "pretrain", "source_acc")
-        load_network(net, source_stage.selected)
+    start = Path(cfg.init_from) if cfg.init_from is not None and cfg.init_parts is None else None
+    if cfg.pretrain is not None and cfg.init_from is None:
+        start = folder / "pretrain" / CHECKPOINTS / SELECTED
+        if cfg.resume is None:
+            fit(cfg, "pretrain", net, data, folder / "pretrain", "source_acc")
+        load_network(net, start)
     pretrained_streams = data.streams
     figures = _figures(cfg, data)
     if figures:
@@ -79,7 +89,8 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     seconds = time.monotonic() - started
     if figures:
         figures.after(fitted.method.net)
-    _test(fitted, data)
+    _test(fitted, data, start)
+    row = data.eval_set("target", "test")[Draw(torch.arange(1), 0)].x
     measured = {
         "source": data.names()["source"],
         "target": data.names()["target"],
@@ -89,7 +100,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
         "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
         "world_size": fitted.trainer.world_size,
         **fitted.scores.summary(),
-        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib()},
+        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib(), **network_cost(fitted.method.net, row)},
     }
     _log_test(fitted, measured)
     if figures:
@@ -116,32 +127,48 @@ def fit(
     if _leads():
         write_data_file(data, Path(cfg.run_dir))
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
-    scores = Scores(data.num_classes, validators, selection_metric)
-    checkpoints = folder / "checkpoints"
+    classes: dict[Role, int] = {role: data.num_classes_of(role) for role in ("source", "target")}
+    scores = Scores(classes, validators, selection_metric)
+    checkpoints = folder / CHECKPOINTS
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
+    averaging = build_averaging(cfg)
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
     trainer = build_trainer(
         cfg,
         folder,
-        callbacks=[scores, SeedEachBatch(cfg.seed), *monitors, make_progress(label), *_savers(checkpoints, scores)],
+        callbacks=[
+            *(*averaging, scores, SeedEachBatch(cfg.seed), *monitors),
+            *(make_progress(label), *_savers(checkpoints, scores)),
+        ],
         logger=[CSVLogger(folder, name="", version=""), *loggers],
         enable_progress_bar=on_terminal(),
     )
     if resume is not None:
-        check_fits(load_checkpoint(resume)["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
+        checkpoint = load_checkpoint(resume)
+        check_fits(checkpoint["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
+        check_same_averaging(checkpoint, averaging, resume)
     try:
         trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
     except FloatingPointError as error:
         kept = f"; the last good checkpoint is {checkpoints / 'last.ckpt'}" if trainer.current_epoch else ""
         raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
-    return Fitted(method, trainer, scores, checkpoints / "last.ckpt", checkpoints / "selected.ckpt")
+    return Fitted(method, trainer, scores, checkpoints / "last.ckpt", checkpoints / SELECTED)
 
 
 def build_method(cfg: DictConfig, stage: str, net: Network) -> Method:
-    """Build the method that the config holds under `stage`, to train `net`."""
+    """Build the method that the config holds under `stage`, to train `net`; a source stage trains all of it."""
+    tuning = build(cfg.tuning, "tuning") if stage == "method" and cfg.get("tuning") else None
+    if tuning is not None:
+        tuning.prepare(net)
     optimizer, lr_schedule = build(cfg.optimizer, "optimizer"), build(cfg.lr_schedule, "lr_schedule")
     method: Method = build(cfg[stage], stage, net=net, optimizer=optimizer, lr_schedule=lr_schedule)
+    method.tuning = tuning
     return method
+
+
+def build_averaging(cfg: DictConfig) -> list[Averaging]:
+    """Build what averages the network over its training, if the config asks for it."""
+    return [build(cfg.averaging, "averaging")] if cfg.get("averaging") else []
 
 
 def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
@@ -172,11 +199,15 @@ def _savers(folder: Path, scores: Scores) -> tuple[ModelCheckpoint, ModelCheckpo
     return selected, last
 
 
-def _test(fitted: Fitted, data: DomainData) -> None:
-    """Score the last weights, then the selected ones."""
-    for weights in ("last", "selected"):
+def _test(fitted: Fitted, data: DomainData, start: Path | None) -> None:
+    """Score the last weights, then the selected ones, then those of the start, to see what was forgotten since."""
+    stages: tuple[Weights, ...] = ("last", "selected", "start") if start is not None else ("last", "selected")
+    for weights in stages:
         if weights == "selected":
             fitted.method.load_state_dict(load_checkpoint(fitted.selected)["state_dict"])
+        elif weights == "start":
+            assert start is not None
+            load_network(fitted.method.net, start)
         fitted.scores.weights = weights
         fitted.trainer.test(fitted.method, datamodule=data, verbose=False)
 

@@ -16,6 +16,9 @@ NOT_IDENTITY = frozenset(
 PLACES = ("root", "places", "fetch", "sha256")
 """Options of the data that say where files are, not what is in them."""
 
+ADDED = frozenset({"init_parts", "averaging"})
+"""Options that came later: where they are null or empty, a run is the one that it was without them."""
+
 SETTINGS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "selection_metric": str,
@@ -25,6 +28,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "runs": str,
     "run_dir": str,
     "init_from": (str, type(None)),
+    "init_parts": (list, type(None)),
     "resume": (str, type(None)),
 }
 """Plain values at the root of the config and their types; everything else is a group that builds an object."""
@@ -32,7 +36,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
 GROUPS = frozenset(
     {
         *("data", "net", "method", "discrepancy", "optimizer", "lr_schedule"),
-        *("trainer", "logger", "monitor", "validators", "pretrain"),
+        *("trainer", "logger", "monitor", "validators", "pretrain", "tuning", "averaging"),
     }
 )
 FIGURES = ("tsne", "pca", "none")
@@ -45,9 +49,10 @@ def check_settings(cfg: DictConfig) -> None:
         if key not in known:
             raise ValueError(f"{key}={cfg[key]}: there is no such option; the config has {', '.join(sorted(known))}")
     for key, type_ in SETTINGS.items():
-        value = cfg[key]
+        value = OmegaConf.to_object(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
         if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
-            expected = type_.__name__ if isinstance(type_, type) else "str or null"
+            expected = " or ".join(t.__name__ for t in (type_ if isinstance(type_, tuple) else (type_,)))
+            expected = expected.replace("NoneType", "null")
             raise TypeError(f"{key}={value!r} is of type {type(value).__name__}, expected {expected}")
     if "discrepancy" in cfg and "${discrepancy}" not in str(OmegaConf.to_container(cfg.method, resolve=False)):
         raise ValueError(f"method={cfg.names.method} reads no discrepancy; method=align takes any of them")
@@ -60,11 +65,12 @@ def check_settings(cfg: DictConfig) -> None:
 def config_hash(cfg: DictConfig) -> str:
     """Return 12 hexadecimal digits that name what is trained: the resolved config without `NOT_IDENTITY`.
 
-    The places of the data files are left out too: the files are identified by their own hashes.
+    The places of the data files are left out too: the files are identified by their own hashes. So is what was
+    `ADDED` and is empty or null.
     """
     identity: dict[str, Any] = {}
     for key in cfg:
-        if key in NOT_IDENTITY:
+        if key in NOT_IDENTITY or (key in ADDED and not cfg[key]):
             continue
         node = cfg[key]
         identity[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -1,13 +1,25 @@
 """The records that flow through a training step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 HIDDEN = -1
 """What stands in place of a label that training must not see."""
+
+Role = Literal["source", "target"]
+
+ROLE_OF_STREAM: Mapping[str, Role] = {
+    "source": "source",
+    "target": "target",
+    "target_strong": "target",
+    "labeled": "target",
+    "oracle": "target",
+}
+"""Training streams and the domain each one reads: `target` has its labels hidden, `target_strong` is a strong view
+of the same rows in the same order, `labeled` shows k labels a class, `oracle` shows them all."""
 
 
 class Samples(NamedTuple):
@@ -20,7 +32,7 @@ class Samples(NamedTuple):
 
 
 Batch = Mapping[str, Samples]
-"""Stream name ("source", "target", "labeled", "oracle") -> samples of that stream."""
+"""Stream name -> samples of that stream."""
 
 
 def take_rows(x: Any, rows: Tensor) -> Any:

@@ -15,6 +15,7 @@ from da.data.base import DomainData
 from da.models.network import Network
 from da.models.state import load_network
 from da.record import CONFIG_FILE
+from da.types import Role
 
 RESULTS_FILE = "results.json"
 CHECKPOINTS = {"selected": "checkpoints/selected.ckpt", "last": "checkpoints/last.ckpt"}
@@ -46,30 +47,45 @@ def open_run(folder: str | Path, weights: str = "selected") -> FinishedRun:
             the checkpoint doesn't fit.
     """
     folder = Path(folder)
-    results, recorded = _results(folder), _read_json(folder / DATA_FILE)
+    checkpoint = chosen_checkpoint(folder, weights)
+    results, recorded = read_results(folder), read_json(folder / DATA_FILE)
+    cfg = read_config(folder)
+    data: DomainData = build(cfg.data, "data")
+    data.restore(recorded["state"])
+    net = build_network(cfg.net)
+    load_network(net, checkpoint)
+    return FinishedRun(folder, results, recorded, cfg, data, net, checkpoint)
+
+
+def chosen_checkpoint(folder: Path, weights: str = "selected") -> Path:
+    """Return where these weights of a run are; see `open_run` for the arguments, and for what it raises."""
+    results = read_results(folder)
     if weights == "selected" and results["status"] != "complete":
         raise ValueError(
             f"the run {folder} did not finish (status {results['status']!r}"
             + (f": {results['error']}" if results.get("error") else "")
             + "); --weights last takes what it had learnt by then"
         )
-    cfg = _config(folder)
-    data: DomainData = build(cfg.data, "data")
-    data.restore(recorded["state"])
-    net = build_network(cfg.net)
-    checkpoint = folder / CHECKPOINTS[weights] if weights in CHECKPOINTS else Path(weights)
-    load_network(net, checkpoint)
-    return FinishedRun(folder, results, recorded, cfg, data, net, checkpoint)
+    return folder / CHECKPOINTS[weights] if weights in CHECKPOINTS else Path(weights)
+
+
+PRETRAINED = ("weights", "source_checkpoint")
+"""Options of a backbone, and of those inside it, that name a file to start from."""
 
 
 def build_network(node: DictConfig) -> Network:
     """Build a network, in evaluation mode, whose weights are loaded afterwards: a pretrained start is left out."""
-    node = node.copy()
-    if OmegaConf.select(node, "backbone.weights") is not None:
-        OmegaConf.update(node, "backbone.weights", None)
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    plain["backbone"] = _without_start(plain["backbone"])
     with torch.random.fork_rng(devices=[]):
-        net: Network = build(node, "net")
+        net: Network = build(OmegaConf.create(plain), "net")
     return net.eval()
+
+
+def _without_start(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    return {key: None if key in PRETRAINED else _without_start(value) for key, value in node.items()}
 
 
 def choose_device(name: str) -> torch.device:
@@ -82,27 +98,30 @@ def choose_device(name: str) -> torch.device:
 
 
 @torch.inference_mode()
-def network_logits(net: Network, batches: Iterable[Any], device: torch.device) -> Tensor:
-    """Return the logits [n, c] of all batches of x below one another, on the CPU."""
+def network_logits(net: Network, batches: Iterable[Any], device: torch.device, role: Role = "target") -> Tensor:
+    """Return the logits [n, c] of a domain's classes, of all batches of x below one another, on the CPU."""
     net = net.to(device).eval()
-    return torch.cat([net(_moved(x, device))[1].float().cpu() for x in batches])
+    return torch.cat([net.logits_of(role, net(moved(x, device))[1]).float().cpu() for x in batches])
 
 
-def _moved(x: Any, device: torch.device) -> Any:
+def moved(x: Any, device: torch.device) -> Any:
+    """Return an input of a network, a tensor or a mapping of such, on a device."""
     return {name: part.to(device) for name, part in x.items()} if isinstance(x, Mapping) else x.to(device)
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return results.json; FileNotFoundError or ValueError where the folder is no run's."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     if not (folder / RESULTS_FILE).is_file():
         below = sorted(path.parent for path in folder.rglob(RESULTS_FILE))
         hint = f"; there are {len(below)} runs below it, such as {below[0]}" if below else ""
         raise ValueError(f"{folder} is not the folder of a run: it has no {RESULTS_FILE}{hint}")
-    return _read_json(folder / RESULTS_FILE)
+    return read_json(folder / RESULTS_FILE)
 
 
-def _config(folder: Path) -> DictConfig:
+def read_config(folder: Path) -> DictConfig:
+    """Return the resolved configuration of a run; ValueError if the run ended before it was written."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ValueError(_incomplete(path))
@@ -111,7 +130,8 @@ def _config(folder: Path) -> DictConfig:
     return cfg
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a file of a run's folder; ValueError if it is missing or damaged."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

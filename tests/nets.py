@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from conftest import config, normal
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from torch import nn
 
 DATA = ("data=digits_demo", "+data.num_channels=3", "+data.num_features=7", "+data.cardinalities=[4,3]")
 """Data that say all that any network asks of them."""
@@ -13,9 +14,16 @@ DATA = ("data=digits_demo", "+data.num_channels=3", "+data.num_features=7", "+da
 def net_config(name: str) -> DictConfig:
     """Compose a network of conf/, with a random start where its weights lie in a file that is not here."""
     cfg = config(*DATA, f"net={name}")
-    if cfg.net.backbone.get("weights"):
-        OmegaConf.update(cfg, "net.backbone.weights", None)
+    _start_at_random(cfg.net.backbone)
     return cfg
+
+
+def _start_at_random(node: DictConfig) -> None:
+    for key, value in node.items():
+        if isinstance(value, DictConfig):
+            _start_at_random(value)
+        elif key == "weights":
+            node[key] = None
 
 
 def example(cfg: DictConfig, n: int = 2, seed: int = 0) -> Any:
@@ -37,3 +45,11 @@ def example(cfg: DictConfig, n: int = 2, seed: int = 0) -> Any:
     else:
         shape = (given.features,)
     return normal(n, *shape, seed=seed, dtype=torch.float32)
+
+
+class Normed(nn.Sequential):
+    """Linear, batch norm and dropout as a backbone: what evaluation mode changes is there."""
+
+    def __init__(self, in_dim: int = 4, out_dim: int = 5) -> None:
+        super().__init__(nn.Linear(in_dim, out_dim), nn.BatchNorm1d(out_dim), nn.Dropout(0.5))
+        self.out_dim = out_dim

@@ -14,7 +14,7 @@ BELOW = {  # what a package may import of ours
     "schedules": set(),
     "distributed": set(),
     "discrepancies": set(),
-    "models": {"distributed"},
+    "models": {"types", "distributed"},
     "terms": {"types", "schedules", "distributed", "discrepancies", "models"},
     "data": {"types", "distributed"},
     "methods": {"types", "schedules", "distributed", "models", "terms", "data"},

@@ -12,10 +12,10 @@ from torch import Tensor
 from da.callbacks.selection import Scores
 from da.data.base import DomainData
 from da.data.rows import Draw, stable_seed
-from da.data.streams import Role
 from da.models.network import Network
 from da.report import figures as drawn
 from da.report.curves import curves_figure
+from da.types import Role
 
 ROWS = 500  # test rows of each domain in the feature plot
 
@@ -50,7 +50,7 @@ class Figures:
             self.projection,
             domains=(names["source"], names["target"]),
         )
-        classes = [str(c) for c in range(self.data.num_classes)]
+        classes = [str(c) for c in range(self.data.num_classes_of("target"))]
         drawn.per_class_figure(classes, summary["test"]["target_class_acc"], folder / "per_class.png")
         drawn.confusion_figure(matrices["last"]["target"].numpy(), folder / "confusion.png")
         curves_figure(self.folder / "metrics.csv", folder / "curves.png")

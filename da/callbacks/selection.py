@@ -7,11 +7,10 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torchmetrics import ConfusionMatrix, Metric
 
-from da.data.streams import Role
-from da.types import HIDDEN, Encoded
+from da.types import HIDDEN, Encoded, Role
 from da.validators.base import Validator
 
-Weights = Literal["last", "selected"]
+Weights = Literal["last", "selected", "start"]
 ORACLE = "oracle"
 """The selection metric that reads target labels."""
 
@@ -23,14 +22,16 @@ class Scores(Callback):
     `oracle/target_acc` during training. Validators get target rows whose labels are blanked.
 
     Args:
-        num_classes: size of the confusion matrices.
+        num_classes: of each domain, the size of its confusion matrix.
         validators: by name; those that read a domain which the method does not open are left out.
         selection_metric: name of the validator that picks `selected.ckpt`, or "oracle".
     """
 
-    def __init__(self, num_classes: int, validators: Mapping[str, Validator], selection_metric: str) -> None:
+    def __init__(
+        self, num_classes: Mapping[Role, int], validators: Mapping[str, Validator], selection_metric: str
+    ) -> None:
         self.matrices: dict[Role, Metric] = {
-            role: ConfusionMatrix(task="multiclass", num_classes=num_classes) for role in ("source", "target")
+            role: ConfusionMatrix(task="multiclass", num_classes=c) for role, c in num_classes.items()
         }
         self.validators = dict(validators)
         self.selection_metric = selection_metric
@@ -112,19 +113,21 @@ class Scores(Callback):
     def summary(self) -> dict[str, Any]:
         """Return the parts of results.json that were measured here. Accuracies are fractions."""
         last = self.history[-1]
+        tested = {weights: matrices for weights, matrices in self.test.items() if weights != "start"}
         oracle = "oracle/target_acc"
         best = max(self.history, key=lambda values: values.get(oracle, 0.0))
         chosen = max(self.history, key=lambda values: values[self.monitor])
         prefix = "val/validator/"
         return {
             "test": {
-                f"{role}_acc": {weights: _accuracy(matrices[role]) for weights, matrices in self.test.items()}
+                f"{role}_acc": {weights: _accuracy(matrices[role]) for weights, matrices in tested.items()}
                 for role in ("source", "target")
             }
             | {
-                "target_macro_f1": {w: _macro_f1(matrices["target"]) for w, matrices in self.test.items()},
-                "target_class_acc": {w: _class_accuracies(matrices["target"]) for w, matrices in self.test.items()},
+                "target_macro_f1": {w: _macro_f1(matrices["target"]) for w, matrices in tested.items()},
+                "target_class_acc": {w: _class_accuracies(matrices["target"]) for w, matrices in tested.items()},
             },
+            "forgetting": self._forgetting(),
             "validators": {key.removeprefix(prefix): last[key] for key in last if key.startswith(prefix)},
             "selected": {
                 "epoch": int(chosen["epoch"]),
@@ -137,6 +140,15 @@ class Scores(Callback):
                 "selected_target_acc": chosen.get(oracle),
             },
         }
+
+    def _forgetting(self) -> dict[str, float] | None:
+        """Return the source accuracy before training, and how much less it is after; None for an untrained start."""
+        accuracies = {weights: _accuracy(matrices["source"]) for weights, matrices in self.test.items()}
+        before = accuracies.pop("start", None)
+        if before is None:
+            return None
+        lost: dict[str, float] = {weights: before - after for weights, after in accuracies.items() if after is not None}
+        return {"before": before, **lost}
 
 
 def _accuracy(confusion: torch.Tensor) -> float | None:

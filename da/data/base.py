@@ -13,11 +13,9 @@ from da.data.rows import Hidden, Rows, Subset, stable_seed
 from da.data.samplers import EvalSampler, StreamSampler
 from da.data.streams import (
     LABEL_STREAMS,
-    ROLE_OF_STREAM,
     SAME_ROWS,
     Balance,
     Pairing,
-    Role,
     Split,
     balanced_groups,
     batches_per_epoch,
@@ -26,7 +24,7 @@ from da.data.streams import (
 )
 from da.data.strong import StrongView
 from da.distributed import rank, world_size
-from da.types import HIDDEN, Samples
+from da.types import HIDDEN, ROLE_OF_STREAM, Role, Samples
 
 
 class Domain(NamedTuple):
@@ -59,6 +57,8 @@ class DomainData(LightningDataModule, ABC):
     """
 
     available = frozenset(ROLE_OF_STREAM)
+    own_classes = False
+    """Whether each domain has classes of its own, and the network so a head for each."""
 
     def __init__(
         self,
@@ -112,6 +112,14 @@ class DomainData(LightningDataModule, ABC):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
         return tuple(map(str, range(self.num_classes)))
+
+    def classes_of(self, role: Role) -> tuple[str, ...]:
+        """Names of the classes of a domain, in the order of its logits."""
+        return self.class_names
+
+    def num_classes_of(self, role: Role) -> int:
+        """How many classes the network tells apart in a domain."""
+        return self.num_classes
 
     def facts(self) -> dict[str, Any]:
         """Return what the rest of the config may ask of the data and only the data know, by option: num_classes, ..."""
@@ -170,7 +178,7 @@ class DomainData(LightningDataModule, ABC):
         if stream in LABEL_STREAMS:
             rows = labelled_rows(rows)
         if stream == "labeled":
-            return Subset(rows, few_rows(rows.y, self.labels_per_class, self.num_classes, self.seed))
+            return Subset(rows, few_rows(rows.y, self.labels_per_class, self.num_classes_of("target"), self.seed))
         return rows
 
     def eval_set(self, role: Role, split: Split) -> Rows:
@@ -233,18 +241,10 @@ class DomainData(LightningDataModule, ABC):
 
     def _check_labels(self, role: Role, domain: Domain) -> None:
         lowest = HIDDEN if role == "target" else 0  # a target without labels can be adapted to, but not scored
+        classes = self.num_classes_of(role)
         for split, rows in (("train", domain.train), ("test", domain.test)):
-            if len(rows) and not lowest <= int(rows.y.min()) <= int(rows.y.max()) < self.num_classes:
+            if len(rows) and not lowest <= int(rows.y.min()) <= int(rows.y.max()) < classes:
                 raise ValueError(
-                    f"data.num_classes={self.num_classes}, but the {split} labels of the {role} domain "
+                    f"data.num_classes={classes}, but the {split} labels of the {role} domain "
                     f"{domain.name!r} run from {int(rows.y.min())} to {int(rows.y.max())}"
                 )
-
-
-def hold_out(rows: Rows, fraction: float) -> tuple[Rows, Rows]:
-    """Split rows into (train, val), the same way in every run: `fraction` of them, drawn at random, are val."""
-    if not 0.0 < fraction < 1.0:
-        raise ValueError(f"val_fraction must lie between 0 and 1, got {fraction}")
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(stable_seed("hold_out")))
-    n = max(1, round(fraction * len(rows)))
-    return Subset(rows, order[n:].sort().values), Subset(rows, order[:n].sort().values)

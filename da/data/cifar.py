@@ -83,7 +83,7 @@ class Cifar(RecordData, ImageInputs):
             `<root>/images/cifar10_jpg_subset.zip`. They are slightly harder; results name them cifar10_subset.
         augment: of training images: "pad_crop_flip" is a random part of the image in a black frame of 4 pixels,
             mirrored every second time (He et al. 2016, sec. 4.2); or "none".
-        classes: rows of other classes are left out, except of a target whose `label_sets` is open.
+        classes: rows of other classes are left out, except of a target whose `label_sets` is open or separate.
         settings: of `RecordData`.
 
     Raises:
@@ -138,7 +138,7 @@ class Cifar(RecordData, ImageInputs):
     def _kept(self, name: str, labels: list[str]) -> tuple[list[int], tuple[str, ...]]:
         """Return the rows of the classes that `classes` names, and what to say about the others."""
         classes, there = set(self.given_classes or labels), set(labels)
-        if name == self.target and "open" in self.label_sets:
+        if self.own_classes or (name == self.target and "open" in self.label_sets):
             return list(range(len(labels))), ()
         if (missing := classes - there) and (name != self.target or "partial" not in self.label_sets):
             raise ValueError(f"data.classes names {listed(missing)}, but {name} has {listed(there)}")

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from da.types import HIDDEN
 
-LabelSets = Literal["closed", "partial", "open", "open_partial"]
-"""closed: both domains have the same classes; partial: the source has more; open: the target has more; or both."""
+LabelSets = Literal["closed", "partial", "open", "open_partial", "separate"]
+"""closed: both domains have the same classes; partial: the source has more; open: the target has more; or both;
+separate: each has its own, numbered from 0, and the network a head for each."""
 
 SHOWN = 20  # classes listed in a message
 
@@ -41,6 +42,14 @@ def match_classes(source: Iterable[str], target: Iterable[str] | None, label_set
                 f"alike, or say that it is so: data.label_sets={allowed}"
             )
     return classes
+
+
+def distinct(names: Sequence[str] | None, option: str) -> list[str]:
+    """Return the names that an option gives, none for None; ValueError for one that stands there twice."""
+    given = list(names or ())
+    if repeated := {name for name in given if given.count(name) > 1}:
+        raise ValueError(f"{option} names {listed(repeated)} more than once")
+    return given
 
 
 def class_numbers(labels: Sequence[str], classes: Sequence[str]) -> Tensor:

@@ -11,7 +11,7 @@ from scipy.io import loadmat
 from torch import Tensor
 from torchvision import datasets
 
-from da.data.base import Domain, hold_out
+from da.data.base import Domain
 from da.data.download import (
     checked_sha256,
     data_root,
@@ -22,8 +22,8 @@ from da.data.download import (
 from da.data.image_inputs import ImageInputs
 from da.data.images import Affine, Chain, ToNetwork, resize
 from da.data.mnistm import FETCH_PHOTOS, blend, find_photos
-from da.data.rows import TensorRows, Transform
-from da.data.streams import Role
+from da.data.rows import TensorRows, Transform, hold_out
+from da.types import Role
 
 NAMES = ("mnist", "usps", "svhn", "mnistm", "synth")
 """The domains; a domain's id is its place here."""

@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from da.data.base import Domain, hold_out
+from da.data.base import Domain
 from da.data.image_inputs import ImageInputs
 from da.data.images import ToNetwork, warp
-from da.data.rows import TensorRows
-from da.data.streams import Role
+from da.data.rows import TensorRows, hold_out
+from da.types import Role
 
 FONTS = (
     *(f"DejaVuSans{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),

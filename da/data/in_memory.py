@@ -7,8 +7,7 @@ from torch import Tensor
 
 from da.data.base import Domain, DomainData
 from da.data.rows import Joined, Rows, TensorRows
-from da.data.streams import Role
-from da.types import HIDDEN
+from da.types import HIDDEN, Role
 
 
 @final

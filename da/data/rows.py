@@ -123,3 +123,12 @@ class Hidden(Rows):
     def __getitem__(self, draw: Draw) -> Samples:
         samples = self.rows[draw]
         return samples._replace(y=torch.full_like(samples.y, HIDDEN))
+
+
+def hold_out(rows: Rows, fraction: float) -> tuple[Rows, Rows]:
+    """Split rows into (train, val), the same way in every run: `fraction` of them, drawn at random, are val."""
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"val_fraction must lie between 0 and 1, got {fraction}")
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(stable_seed("hold_out")))
+    n = max(1, round(fraction * len(rows)))
+    return Subset(rows, order[n:].sort().values), Subset(rows, order[:n].sort().values)

@@ -167,7 +167,8 @@ class ScaledData(RecordData, ABC):
         parts = []
         for name in names:
             x = self.records(name).x
-            rows = torch.from_numpy((self.split(name)[0] == "train").nonzero()[0])
+            split, _ = self.split(name, "target" if name == self.target else "source")
+            rows = torch.from_numpy((split == "train").nonzero()[0])
             parts.append((x["numeric"] if isinstance(x, Mapping) else x, rows))
         mean, std, constant = statistics(parts)
         features, whose = self.named_features(len(mean)), "+".join(map(self.short_name, names))

@@ -9,20 +9,9 @@ from torch import Tensor
 from da.data.rows import Rows, Subset, stable_seed
 from da.types import HIDDEN
 
-Role = Literal["source", "target"]
 Split = Literal["val", "test"]
 Pairing = Literal["max", "min", "source", "target"]
 Balance = Literal["domain", "class", "none"]
-
-ROLE_OF_STREAM: Mapping[str, Role] = {
-    "source": "source",
-    "target": "target",
-    "target_strong": "target",
-    "labeled": "target",
-    "oracle": "target",
-}
-"""Training streams and the domain each one reads: `target` has its labels hidden, `target_strong` is a strong view
-of the same rows in the same order, `labeled` shows k labels a class, `oracle` shows them all."""
 
 SAME_ROWS = {"target_strong": "target"}
 """Streams that draw the rows of another one."""

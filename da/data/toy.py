@@ -9,7 +9,8 @@ from torch import Tensor
 
 from da.data.base import Domain, DomainData
 from da.data.rows import TensorRows, stable_seed
-from da.data.streams import Role, Split
+from da.data.streams import Split
+from da.types import Role
 
 Shape = Literal["moons", "blobs"]
 

@@ -10,12 +10,12 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from da.data.base import DomainData
-from da.data.streams import Role
 from da.distributed import mean_over_ranks
 from da.models.network import Network
+from da.models.tuning import Tuning
 from da.schedules import Constant, Schedule
 from da.terms.base import Losses, full_precision
-from da.types import Batch, Encoded, Samples, Step, join_rows
+from da.types import ROLE_OF_STREAM, Batch, Encoded, Role, Samples, Step, join_rows
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -33,11 +33,18 @@ class Method(LightningModule, ABC):
     """Training streams the data must provide; nothing else is opened."""
     evaluated: tuple[Role, ...] = ("source", "target")
     """Domains scored during training; a source-free method leaves the source out."""
+    same_classes: bool = False
+    """Whether it takes class k of the source for class k of the target, as no method can where each has its own."""
 
     def __init__(self, net: Network, optimizer: OptimizerFactory, lr_schedule: Schedule | None = None) -> None:
         super().__init__()
+        if self.same_classes and net.own_classes:
+            raise ValueError(
+                f"{type(self).__name__} needs the same classes in both domains: not for separate label sets"
+            )
         self.net, self.make_optimizer = net, optimizer
         self.lr_schedule = lr_schedule if lr_schedule is not None else Constant(1.0)
+        self.tuning: Tuning | None = None
         self.observers: list[Callable[[Step, Losses], None]] = []
         """Called with every loss before its backward pass."""
 
@@ -56,9 +63,13 @@ class Method(LightningModule, ABC):
         self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
     ) -> Encoded:
         """Encode a batch; what is measured on it is a callback's business."""
-        return self.encode_stream(rows)
+        return self.encode_stream(rows, self.evaluated[dataloader_idx])
 
-    test_step = validation_step  # type: ignore[assignment]
+    def test_step(  # type: ignore[override]  # as above
+        self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
+    ) -> Encoded:
+        """Encode a batch of the source or, from the second loader, of the target."""
+        return self.encode_stream(rows, ("source", "target")[dataloader_idx])
 
     def encode(self, batch: Batch, streams: Iterable[str] | None = None) -> Step:
         """Run the network over the named streams (all of them by default), by `net.batch_norm`'s policy."""
@@ -71,13 +82,18 @@ class Method(LightningModule, ABC):
             outputs = [whole]
         else:
             parts = outputs = [self._forward(samples.x) for samples in rows.values()]
-        encoded = {name: _encoded(part, rows[name]) for name, part in zip(rows, parts, strict=True)}
+        encoded = {name: self._encoded(part, rows[name], name) for name, part in zip(rows, parts, strict=True)}
         shared = {name: tuple(output[name] for output in outputs) for name in outputs[0]}
         return Step(encoded, self.progress, rows, self.net, shared)
 
-    def encode_stream(self, rows: Samples) -> Encoded:
+    def encode_stream(self, rows: Samples, stream: str) -> Encoded:
         """Run the network over one stream."""
-        return _encoded(self._forward(rows.x), rows)
+        return self._encoded(self._forward(rows.x), rows, stream)
+
+    def _encoded(self, outputs: dict[str, Tensor], rows: Samples, stream: str) -> Encoded:
+        logits = self.net.logits_of(ROLE_OF_STREAM[stream], outputs["logits"])
+        layers = {name: y for name, y in outputs.items() if name not in ("z", "logits")}
+        return Encoded(outputs["z"], logits, rows.y, rows.domain, rows.index, layers)
 
     def _forward(self, x: Any) -> dict[str, Tensor]:
         """Run the network; what it gives in half precision under autocast comes back in full."""
@@ -92,7 +108,7 @@ class Method(LightningModule, ABC):
         training = self.net.training
         self.net.eval()
         batches = [
-            self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0))[:5]
+            self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0), stream)[:5]
             for rows in data.eval_loader(data.train_set(stream), shared=False)
         ]
         self.net.train(training)
@@ -118,7 +134,9 @@ class Method(LightningModule, ABC):
             logger.log_metrics(record, step=self.batches_seen)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the learning rates: functions of progress, so there is no scheduler to save."""
+        """Set what is trained, and the learning rates: functions of progress, so there is nothing to save."""
+        if self.tuning is not None:
+            self.tuning.apply(self.net, self.progress)
         scale = self.lr_schedule(self.progress)
         for optimizer in self._optimizers():
             for group in optimizer.param_groups:
@@ -129,22 +147,20 @@ class Method(LightningModule, ABC):
         return cast(list[torch.optim.Optimizer], optimizers if isinstance(optimizers, list) else [optimizers])
 
     def _new_optimizer(self, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
-        """Make an optimizer of these modules' trainable parameters, each at its share of the learning rate."""
-        wanted = {p: 1.0 for module in modules for p in module.parameters() if p.requires_grad}
+        """Make an optimizer of these modules' trainable parameters, each at its share of the learning rate.
+
+        What is unfrozen later makes a group of its own: fused optimizers refuse one that has momentum only in part.
+        """
+        wanted = {p: (1.0, "") for module in modules for p in module.parameters() if p.requires_grad}
         for group in self.net.parameter_groups():
-            wanted |= {p: group.lr_scale for p in group.parameters if p in wanted}
+            wanted |= {p: (group.lr_scale, group.stage) for p in group.parameters if p in wanted}
         if not wanted:
             raise ValueError(f"{type(self).__name__} has nothing to train: all of its parameters are frozen")
-        scales = sorted(set(wanted.values()))
-        optimizer = self.make_optimizer([{"params": [p for p in wanted if wanted[p] == s]} for s in scales])
-        for settings, scale in zip(optimizer.param_groups, scales, strict=True):
+        keys = sorted(set(wanted.values()))
+        optimizer = self.make_optimizer([{"params": [p for p in wanted if wanted[p] == key]} for key in keys])
+        for settings, (scale, _) in zip(optimizer.param_groups, keys, strict=True):
             settings["base_lr"] = settings["lr"] * scale
         return optimizer
-
-
-def _encoded(outputs: dict[str, Tensor], rows: Samples) -> Encoded:
-    layers = {name: y for name, y in outputs.items() if name not in ("z", "logits")}
-    return Encoded(outputs["z"], outputs["logits"], rows.y, rows.domain, rows.index, layers)
 
 
 class JointMethod(Method, ABC):

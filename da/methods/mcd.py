@@ -30,6 +30,8 @@ class Mcd(AlternatingMethod):
     Predictions, and so all scores, are those of the first head.
     """
 
+    same_classes = True
+
     def __init__(
         self,
         net: Network,

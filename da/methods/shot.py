@@ -8,14 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from da.data.streams import Role
 from da.methods.base import JointMethod, OptimizerFactory
 from da.models.network import Network
 from da.schedules import Schedule
 from da.terms.base import Losses, Objective
 from da.terms.entropy import Diversity, Entropy
 from da.terms.pseudo_label import PseudoLabel
-from da.types import Step
+from da.types import Role, Step
 
 
 def cluster_labels(z: Float[Tensor, "n d"], p: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
@@ -45,6 +44,7 @@ class Shot(JointMethod):
 
     streams = frozenset({"target"})
     evaluated: tuple[Role, ...] = ("target",)
+    same_classes = True
 
     def __init__(
         self,

@@ -1,14 +1,17 @@
 """Batch normalisation that does not depend on how many processes share the batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from da.distributed import gather, world_size
+
+Kind = TypeVar("Kind", bound="SharedBatchNorm")
 
 
 class SharedBatchNorm(_BatchNorm):
@@ -48,23 +51,63 @@ class SharedBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance, momentum)
 
 
+class StochNorm(SharedBatchNorm):
+    """In training, each channel is normalised by the moving statistics with probability `p`, else by the batch's.
+
+    Kou et al. 2020, Stochastic normalization. The channels are drawn anew for each batch, the same ones on all
+    processes and after a resume; the moving statistics are those that the batch is in already.
+    """
+
+    p: float = 0.5
+
+    @classmethod
+    def of(cls, norm: nn.Module, p: float) -> "StochNorm":
+        """Return one in place of a batch norm; ValueError unless p is a probability, or without moving statistics."""
+        if not 0 <= p <= 1:
+            raise ValueError(f"tuning.stoch_norm={p} must lie in [0, 1]")
+        made = _like(norm, cls)
+        made.p = p
+        return made
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = super().forward(input)
+        if not self.training:
+            return output
+        moving = F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        assert self.num_batches_tracked is not None
+        generator = torch.Generator().manual_seed(int(self.num_batches_tracked))
+        chosen = torch.rand(self.num_features, generator=generator) < self.p
+        return torch.where(chosen.to(input.device).view(1, -1, *[1] * (input.dim() - 2)), moving, output)
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, SharedBatchNorm)
+
+
 def share_batch_norm(module: nn.Module) -> None:
     """Replace every batch norm inside `module` by a `SharedBatchNorm` with the same parameters and buffers.
 
     Raises TypeError for a subclass with a `forward` of its own, which may do more than normalise.
     """
+    replace_batch_norms(module, lambda norm: _like(norm, SharedBatchNorm))
+
+
+def replace_batch_norms(module: nn.Module, make: Callable[[nn.Module], nn.Module]) -> None:
+    """Put what `make` gives for it in the place of every batch norm inside `module`."""
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            if type(child).forward is not _BatchNorm.forward:
-                raise TypeError(f"layer {name!r} is a {type(child).__name__}: it can't become a SharedBatchNorm")
-            shared = SharedBatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
-            )
-            shared.load_state_dict(child.state_dict())
-            shared.weight, shared.bias = child.weight, child.bias  # themselves: they may be frozen
-            setattr(module, name, shared)
+        if isinstance(child, BATCH_NORMS):
+            setattr(module, name, make(child))
         else:
-            share_batch_norm(child)
+            replace_batch_norms(child, make)
+
+
+def _like(norm: Any, kind: type[Kind]) -> Kind:
+    """Make a batch norm of this kind with the parameters themselves, which may be frozen, and copies of the buffers."""
+    if type(norm).forward not in (_BatchNorm.forward, SharedBatchNorm.forward):
+        raise TypeError(f"a {type(norm).__name__} can't become a {kind.__name__}")
+    made = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    made.load_state_dict(norm.state_dict())
+    made.weight, made.bias, made.training = norm.weight, norm.bias, norm.training
+    return made
 
 
 @contextmanager

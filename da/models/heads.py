@@ -1,6 +1,9 @@
 """Classifiers z -> logits beside the linear one."""
 
+import torch
 from torch import Tensor, nn
+
+from da.types import Role
 
 
 class BridgedHead(nn.Module):
@@ -16,3 +19,22 @@ class BridgedHead(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         logits: Tensor = self.fc(z) - self.bridge(z)
         return logits
+
+
+class DomainHeads(nn.Module):
+    """A linear classifier for the own classes of each domain: multi-task learning on shared features (Caruana 1997).
+
+    [n, in_dim] -> [n, source_classes + target_classes], the source's first.
+    """
+
+    def __init__(self, in_dim: int, source_classes: int, target_classes: int) -> None:
+        super().__init__()
+        self.source, self.target = nn.Linear(in_dim, source_classes), nn.Linear(in_dim, target_classes)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.cat([self.source(z), self.target(z)], dim=1)
+
+    def own(self, role: Role, logits: Tensor) -> Tensor:
+        """Return the columns of the classes of one domain."""
+        c = self.source.out_features
+        return logits[:, :c] if role == "source" else logits[:, c:]

@@ -1,6 +1,6 @@
 """The shared feature extractor and its classifier."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
@@ -10,17 +10,20 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.hooks import RemovableHandle
 
 from da.models.batch_norm import share_batch_norm
+from da.models.heads import DomainHeads
+from da.types import Role
 
 BatchNormPolicy = Literal["joint", "separate"]
 """Whose statistics normalise a training batch: those of all streams in one forward pass, or each stream its own."""
 
 
 class ParameterGroup(NamedTuple):
-    """Parameters that share a learning rate."""
+    """Parameters of one part that share a learning rate, and are trained from the same step on."""
 
     name: str
     parameters: list[nn.Parameter]
     lr_scale: float  # relative to the optimizer's learning rate
+    stage: str = ""  # what they are unfrozen with
 
 
 class Bottleneck(nn.Sequential):
@@ -44,6 +47,12 @@ def named_layers(module: nn.Module, names: Sequence[str]) -> dict[str, nn.Module
     return {name: modules[name] for name in names}
 
 
+def owner(name: str, names: Iterable[str]) -> str | None:
+    """Return the longest of `names` that is `name` or lies above it, None if there is none."""
+    above = [other for other in names if name == other or name.startswith(f"{other}.")]
+    return max(above, key=len, default=None)
+
+
 class Network(nn.Module):
     """x -> backbone -> bottleneck -> z [n, feature_dim] -> head -> logits [n, num_classes].
 
@@ -58,6 +67,7 @@ class Network(nn.Module):
         input: facts about x (channels and size of an image, ...) which the data configs read.
         head: builds the classifier from (feature_dim, num_classes); a linear one by default.
         freeze_backbone: the backbone stays as it is, in evaluation mode, and is not trained.
+        adapter: builds the backbone that is trained from `backbone`, such as a `da.models.adapters.Lora`.
     """
 
     def __init__(
@@ -72,10 +82,15 @@ class Network(nn.Module):
         input: Mapping[str, Any] | None = None,
         head: Callable[[int, int], nn.Module] | None = None,
         freeze_backbone: bool = False,
+        adapter: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if head is not None and normalised_head:
             raise ValueError("net.normalised_head=true is for the linear head, but net.head builds another one")
+        if adapter is not None:
+            if freeze_backbone:
+                raise ValueError("net.freeze_backbone=true would freeze net.adapter too, which freezes the rest itself")
+            backbone = adapter(backbone)
         out_dim = cast(int, backbone.out_dim)
         if bottleneck is None and out_dim != feature_dim:
             raise ValueError(
@@ -87,6 +102,12 @@ class Network(nn.Module):
         self.freeze_backbone = freeze_backbone
         self.reads_features = False
         """Whether x is what the frozen backbone gave already: the features were cached."""
+        self.resting: list[nn.Module] = []
+        """Modules that stay in evaluation mode in training too."""
+        self.lr_scales: list[Mapping[str, float]] = []
+        """Factors of the learning rate by the names of submodules: of each mapping the longest name counts."""
+        self.stages: Sequence[str] = ()
+        """Names of submodules that are unfrozen in the course of training."""
         self.feature_dim, self.num_classes = feature_dim, num_classes
         self.batch_norm: BatchNormPolicy = batch_norm
         self.backbone_lr_scale = backbone_lr_scale
@@ -110,11 +131,22 @@ class Network(nn.Module):
         return z, self.head(z)
 
     def train(self, mode: bool = True) -> "Network":
-        """Leave a frozen backbone in evaluation mode."""
+        """Leave a frozen backbone in evaluation mode, and what else is `resting`."""
         super().train(mode)
         if self.freeze_backbone:
             self.backbone.eval()
+        for module in self.resting:
+            module.training = False  # but not what is inside: some of it may be trained
         return self
+
+    @property
+    def own_classes(self) -> bool:
+        """Whether each domain has classes of its own."""
+        return isinstance(self.head, DomainHeads)
+
+    def logits_of(self, role: Role, logits: Tensor) -> Tensor:
+        """Return the logits [n, c] of a domain's classes: all of them, unless each domain has its own."""
+        return self.head.own(role, logits) if isinstance(self.head, DomainHeads) else logits
 
     def watch(self, names: Sequence[str]) -> None:
         """Keep the outputs of these submodules in `watched` at every forward pass, and of no others.
@@ -131,9 +163,15 @@ class Network(nn.Module):
         self.watched[name] = output
 
     def parameter_groups(self) -> Iterator[ParameterGroup]:
-        """Trainable parameters by learning rate."""
-        parts = {"backbone": self.backbone_lr_scale, "bottleneck": 1.0, "head": 1.0}
-        for name, scale in parts.items():
-            parameters = [p for p in self.get_submodule(name).parameters() if p.requires_grad]
-            if parameters:
-                yield ParameterGroup(name, parameters, scale)
+        """Trainable parameters by part, learning rate and stage; what a backbone calls `fresh` is not slowed down."""
+        fresh = [f"backbone.{name}" for name in getattr(self.backbone, "fresh", ())]
+        groups: dict[tuple[str, float, str], list[nn.Parameter]] = {}
+        for name, p in self.named_parameters():
+            part = name.partition(".")[0]
+            scale = self.backbone_lr_scale if part == "backbone" and not owner(name, fresh) else 1.0
+            for scales in self.lr_scales:
+                scale *= scales.get(owner(name, scales) or "", 1.0)
+            if p.requires_grad:
+                groups.setdefault((part, scale, owner(name, self.stages) or ""), []).append(p)
+        for (part, scale, stage), parameters in groups.items():
+            yield ParameterGroup(part, parameters, scale, stage)

@@ -25,6 +25,7 @@ class Timm(nn.Module):
         size: of the images, for models that are built for one size, such as vision transformers; None: their own.
         mean, std: by which the images are normalised. With weights="DEFAULT" they must be those that the weights were
             trained with, which are not the same for all of timm's models; None: not compared.
+        pooled: False: maps [n, out_dim, h, w] as they are before the pooling, for `da.models.branches` to fuse.
         classifier: keep it: images -> logits [n, out_dim] of the classes that it was pretrained on.
 
     No way executes pickled code. Raises ImportError without timm, ValueError for an unknown name or a wrong
@@ -38,6 +39,7 @@ class Timm(nn.Module):
         size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        pooled: bool = True,
         classifier: bool = False,
     ) -> None:
         super().__init__()
@@ -49,9 +51,12 @@ class Timm(nn.Module):
         config = timm.get_pretrained_cfg(name).to_dict()
         if weights == DOWNLOAD:
             _check_normalisation(name, config, {"mean": mean, "std": std})
-        resized = {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
-        kept = {} if classifier else {"num_classes": 0}
-        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, **kept, **resized)
+        options: dict[str, Any] = {} if pooled else {"global_pool": ""}
+        if size is not None and config.get("fixed_input_size"):
+            options["img_size"] = size
+        if not classifier:
+            options["num_classes"] = 0
+        model: nn.Module = timm.create_model(name, pretrained=weights == DOWNLOAD, **options)
         if weights not in (None, DOWNLOAD):
             model.load_state_dict(_state_dict(name, str(weights), () if classifier else config["classifier"], model))
         _separate_activations(model)

@@ -13,6 +13,7 @@ from da.settings import NOT_IDENTITY
 
 STATUSES = ("complete", "running", "failed")
 Metric = Literal["last", "selected", "oracle"]
+NETWORK_COSTS = ("parameters", "trainable_parameters", "macs")
 
 # what a run is repeated over, or is compared by, or what can't move a number
 _NOT_A_SETTING = NOT_IDENTITY | {"method", "data", "data.source", "data.target", "data.root", "seed"}
@@ -40,6 +41,7 @@ class Result:
     target_acc: Mapping[Metric, float | None] = field(default_factory=dict)  # "oracle": best of the epochs
     validators: Mapping[str, float | None] = field(default_factory=dict)  # of the last epoch; higher is better
     seconds: float | None = None
+    network: Mapping[str, float | None] = field(default_factory=dict)  # numbers of `NETWORK_COSTS` that are known
     overrides: Mapping[str, str] = field(default_factory=dict)  # from the command line, of settings only
     written: float = 0.0  # when results.json was last modified, seconds since the epoch
 
@@ -124,7 +126,7 @@ def read_result(file: Path) -> Result:
 
 
 def _result(file: Path, raw: Mapping[str, Any]) -> Result:
-    test, oracle = raw.get("test") or {}, raw.get("oracle") or {}
+    test, oracle, cost = raw.get("test") or {}, raw.get("oracle") or {}, _numbers(raw.get("cost"))
     copied = ("status", "method", "data", "net", "source", "target", "seed", "config_hash")
     return Result(
         folder=file.parent,
@@ -136,7 +138,8 @@ def _result(file: Path, raw: Mapping[str, Any]) -> Result:
         source_acc=_numbers(test.get("source_acc")),
         target_acc=_numbers({**(test.get("target_acc") or {}), "oracle": oracle.get("best_target_acc")}),
         validators=_numbers(raw.get("validators")),
-        seconds=_numbers(raw.get("cost")).get("seconds"),
+        seconds=cost.get("seconds"),
+        network={name: cost[name] for name in NETWORK_COSTS if name in cost},
         overrides=_overrides(file.parent / ".hydra" / "overrides.yaml"),
         written=file.stat().st_mtime,
         **{key: raw[key] for key in copied},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from da.report.results import Metric, Repetitions, Result, newest, repetitions
+from da.report.results import NETWORK_COSTS, Metric, Repetitions, Result, newest, repetitions
 from da.report.statistics import Interval, interval
 
 Format = Literal["table", "markdown", "csv", "json"]
@@ -109,7 +109,8 @@ def runs_table(results: Sequence[Result]) -> Report:
     groups = repetitions(results)
     validators = sorted({name for group in groups for run in group.runs for name in run.validators})
     fields = ["method", "settings", "data", "task", "seed", "target_acc_last", "target_acc_selected", "source_acc_last"]
-    fields += [*(f"validator/{name}" for name in validators), "seconds", "folder"]
+    costs = [name for name in NETWORK_COSTS if any(name in run.network for group in groups for run in group.runs)]
+    fields += [*(f"validator/{name}" for name in validators), *costs, "seconds", "folder"]
     records: list[Record] = []
     rows = []
     for group in groups:
@@ -117,12 +118,15 @@ def runs_table(results: Sequence[Result]) -> Report:
             accuracies = [run.target_acc.get("last"), run.target_acc.get("selected"), run.source_acc.get("last")]
             scores = [run.validators.get(name) for name in validators]
             name, where = (group.method, group.settings), (run.data, run.task, run.seed)
-            values = (*name, *where, *accuracies, *scores, run.seconds, str(run.folder))
+            network = [run.network.get(cost) for cost in costs]
+            values = (*name, *where, *accuracies, *scores, *network, run.seconds, str(run.folder))
             records.append(dict(zip(fields, values, strict=True)))
             percents = [_number(None if value is None else 100 * value, ".1f") for value in accuracies]
-            shown = [*percents, *(_number(score, ".4g") for score in scores), _number(run.seconds, ".1f")]
+            shown = [*percents, *(_number(score, ".4g") for score in scores)]
+            shown += [*(_number(cost and cost / 1e6, ".4g") for cost in network), _number(run.seconds, ".1f")]
             rows.append([_marked(group), *map(str, where), *shown, str(run.folder)])
     columns = ["method", "data", "task", "seed", "target last", "target selected", "source last", *validators]
+    columns += [f"{cost.replace('_', ' ')} [M]" for cost in costs]
     sheet = Sheet("runs", [*columns, "seconds", "folder"], rows)
     title = "Runs: test accuracies [%], validators of the last epoch (higher is better), seconds"
     return Report(title, [sheet] if rows else [], fields, records, _notes(results, groups))

@@ -142,6 +142,7 @@ class ConditionalAdversarial(_DomainLoss):
     once from `seed` and saved with the weights. ValueError for a `random_dim` below 1.
     """
 
+    same_classes = True
     p_map: Tensor
     z_map: Tensor
 

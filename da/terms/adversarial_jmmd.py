@@ -27,6 +27,8 @@ class AdversarialJmmd(Term):
     ValueError for no layer, one named twice, or one of unknown width.
     """
 
+    same_classes = True
+
     def __init__(
         self,
         feature_dim: int,

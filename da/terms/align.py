@@ -14,6 +14,8 @@ from da.types import Encoded, Step
 
 OUTPUTS = ("features", "logits", "probabilities")
 """What every network has; any other layer is named as inside the network: `backbone.layers.3`."""
+OF_CLASSES = frozenset({"logits", "probabilities"})
+"""Those that have a number for each class."""
 
 
 def layer_of(rows: Encoded, layer: str) -> Float[Tensor, "n k"]:
@@ -47,6 +49,7 @@ class Align(Term):
         self.discrepancy = discrepancy
         self.aligned = (layer,) if isinstance(layer, str) else tuple(layer)
         self.layers = inner_layers(self.aligned)
+        self.same_classes = bool(OF_CLASSES & set(self.aligned))
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
         pairs = [(layer_of(step.source, layer), layer_of(step.target, layer)) for layer in self.aligned]
@@ -55,6 +58,8 @@ class Align(Term):
 
 class JointAlign(Term):
     """D of the joint distributions of several layers (JAN, Long et al. 2017)."""
+
+    same_classes = True
 
     def __init__(self, discrepancy: JointDiscrepancy, layers: Sequence[str] = ("features", "probabilities")) -> None:
         super().__init__()
@@ -69,6 +74,8 @@ class JointAlign(Term):
 
 class ClassAlign(Term):
     """D class by class: the source's labels, and the target's predictions in place of labels."""
+
+    same_classes = True
 
     def __init__(self, discrepancy: ConditionalDiscrepancy, layer: str = "features") -> None:
         super().__init__()

@@ -27,6 +27,7 @@ class AtdocNc(Term):
     """
 
     streams = frozenset({"target"})
+    same_classes = True
     centroids: Tensor
     seen: Tensor
 
@@ -80,6 +81,7 @@ class AtdocNa(Term):
     """
 
     streams = frozenset({"target"})
+    same_classes = True
 
     def __init__(
         self, feature_dim: int, num_classes: int, neighbours: int = 5, temperature: float = 0.5, capacity: int = 16384

@@ -31,6 +31,8 @@ class Term(nn.Module, ABC):
     """Whether its gradient should reach the features; a penalty on the parameters alone says False."""
     may_be_idle: bool = False
     """Whether its gradient may be 0 for long, as that of confident rows while there are none."""
+    same_classes: bool = False
+    """Whether it takes class k of one domain for class k of the other, as none can where each has its own."""
     measures: Mapping[str, Tensor] = MappingProxyType({})
     """What the last call saw beside the loss, such as a discriminator's accuracy: logged as train/<term>/<name>."""
 
@@ -119,7 +121,9 @@ class Objective(nn.Module):
 
     def prepare(self, net: Any) -> None:
         """Show the network to the terms, as it is before training."""
-        for term in self.named_terms().values():
+        for name, term in self.named_terms().items():
+            if term.same_classes and getattr(net, "own_classes", False):
+                raise ValueError(f"the term {name!r} compares both domains' classes: not for data.label_sets=separate")
             term.prepare(net)
 
     def named_terms(self) -> dict[str, Term]:

@@ -14,6 +14,8 @@ from da.types import Step
 class JointTransport(Term):
     """`DeepJdot` between the source's features and labels and the target's features and predictions."""
 
+    same_classes = True
+
     def __init__(self, transport: DeepJdot, layer: str = "features") -> None:
         super().__init__()
         self.transport = transport

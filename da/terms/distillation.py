@@ -5,7 +5,7 @@ The teacher's answers are held constant in backward.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from da.distributed import gather
 from da.models.frozen import FrozenCopy
+from da.models.network import Network
 from da.terms.align import inner_layers, layer_of
 from da.terms.base import Term
-from da.types import Encoded, Step
+from da.types import ROLE_OF_STREAM, Encoded, Step
 
 
 def named_streams(streams: Sequence[str]) -> frozenset[str]:
@@ -77,6 +78,7 @@ class Distillation(Term):
             raise ValueError(f"{type(self).__name__} has no teacher before prepare(net) was called")
         rows = step.streams[stream]
         z, logits = self.teacher(step.batch[stream].x)
+        logits = cast(Network, self.teacher.module).logits_of(ROLE_OF_STREAM[stream], logits)
         return Encoded(z, logits, rows.y, rows.domain, rows.index, dict(self.teacher.watched))
 
 

@@ -32,6 +32,7 @@ class Gvb(Term):
     """
 
     layers = (BRIDGE,)
+    same_classes = True
 
     def __init__(
         self,

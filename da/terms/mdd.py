@@ -35,6 +35,8 @@ class Mdd(Term):
     ValueError for fewer than two classes, or a `gamma` that is not positive.
     """
 
+    same_classes = True
+
     def __init__(
         self,
         feature_dim: int,

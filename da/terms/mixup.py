@@ -10,7 +10,7 @@ from da.discrepancies.base import Draws
 from da.distributed import gather, shard
 from da.models.batch_norm import keep_running_statistics
 from da.terms.base import Term
-from da.terms.vat import Net, network_and_input
+from da.terms.vat import Classify, classifier_and_input
 from da.types import Step
 
 
@@ -40,23 +40,23 @@ class Mixup(Term):
         self.draws = Draws(seed)
 
     def forward(self, step: Step) -> Float[Tensor, ""]:
-        net, x = network_and_input(step, self.stream, "Mixup")
-        y = self._wanted(step, net, x)
+        classify, x = classifier_and_input(step, self.stream, "Mixup")
+        y = self._wanted(step, classify, x)
         everyone, labels = gather(x), gather(y)
         share, order = self._draw(len(everyone))
         partner = shard(order).to(x.device)
         mixed_x = share * x + (1 - share) * everyone[partner]
         mixed_y = share * y + (1 - share) * labels[partner]
-        with keep_running_statistics(net):
-            return F.cross_entropy(net(mixed_x)[1], mixed_y)
+        with keep_running_statistics(step.net):
+            return F.cross_entropy(classify(mixed_x), mixed_y)
 
     @torch.no_grad()
-    def _wanted(self, step: Step, net: Net, x: Tensor) -> Float[Tensor, "n c"]:
+    def _wanted(self, step: Step, classify: Classify, x: Tensor) -> Float[Tensor, "n c"]:
         if self.stream.startswith("target"):
             # Not the step's own predictions: batch norm saw the source with them, and the mixed rows alone. Taught
             # across that gap, the network drifts into one class.
-            with keep_running_statistics(net):
-                return net(x)[1].softmax(dim=1)
+            with keep_running_statistics(step.net):
+                return classify(x).softmax(dim=1)
         rows = step.streams[self.stream]
         return F.one_hot(rows.y, rows.logits.shape[1]).to(rows.logits.dtype)
 

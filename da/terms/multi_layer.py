@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from da.models.mlp import Mlp
 from da.schedules import Ramp, Schedule
 from da.terms.adversarial import domain_accuracy, mean_domain_loss, reverse_gradient
-from da.terms.align import inner_layers, layer_of
+from da.terms.align import OF_CLASSES, inner_layers, layer_of
 from da.terms.base import Term
 from da.types import Step
 
@@ -51,6 +51,7 @@ class MultiLayerAdversarial(Term):
     ) -> None:
         super().__init__()
         self.seen, self.layers = tuple(layers), inner_layers(layers)
+        self.same_classes = bool(OF_CLASSES & set(layers))
         if unknown := sorted((reversals or {}).keys() - set(layers)):
             raise ValueError(f"reversals name {unknown}, but the layers are {list(layers)}")
         widths = layer_widths(layers, feature_dim, num_classes, inner_dims)

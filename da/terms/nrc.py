@@ -33,6 +33,7 @@ class Nrc(Term):
     """
 
     streams = frozenset({"target"})
+    same_classes = True
 
     def __init__(
         self,

@@ -55,6 +55,8 @@ class SymNets(Term):
     P(target), the mean of the domains'. ValueError where the step has no network.
     """
 
+    same_classes = True
+
     def __init__(self, feature_dim: int, num_classes: int, reversal: Schedule | None = None) -> None:
         super().__init__()
         self.source_head = nn.Linear(feature_dim, num_classes)

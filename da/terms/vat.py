@@ -1,7 +1,6 @@
 """Virtual adversarial training: predictions that do not change nearby."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,14 +10,15 @@ from torch.nn import functional as F
 from da.discrepancies.base import Draws
 from da.distributed import shard, world_size
 from da.models.batch_norm import keep_running_statistics
+from da.models.network import Network
 from da.terms.base import Term
-from da.types import Step
+from da.types import ROLE_OF_STREAM, Step
 
-Net = Callable[[Any], tuple[Tensor, Tensor]]
+Classify = Callable[[Tensor], Tensor]
 
 
-def network_and_input(step: Step, stream: str, who: str) -> tuple[Net, Float[Tensor, "n ..."]]:
-    """Return the network and the stream's input, for a term that changes x and runs the network again.
+def classifier_and_input(step: Step, stream: str, who: str) -> tuple[Classify, Float[Tensor, "n ..."]]:
+    """Return x -> logits and the stream's input, for a term that changes x and runs the network again.
 
     Raises ValueError for an x that has no gradient: token numbers, or a dict of several tensors.
     """
@@ -27,7 +27,13 @@ def network_and_input(step: Step, stream: str, who: str) -> tuple[Net, Float[Ten
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
         raise ValueError(f"{who} changes the input of {stream!r}, so it must be a floating point tensor, got {given}")
-    return step.net, x
+    net = step.net
+
+    def classify(x: Tensor) -> Tensor:
+        logits = net(x)[1]
+        return net.logits_of(ROLE_OF_STREAM[stream], logits) if isinstance(net, Network) else logits
+
+    return classify, x
 
 
 def unit_rows(x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
@@ -91,20 +97,22 @@ class Vat(Term):
         return torch.stack([self._change_nearby(step, stream) for stream in self.ordered]).sum()
 
     def _change_nearby(self, step: Step, stream: str) -> Float[Tensor, ""]:
-        net, x = network_and_input(step, stream, "Vat")
-        with keep_running_statistics(net):
+        classify, x = classifier_and_input(step, stream, "Vat")
+        with keep_running_statistics(step.net):
             with torch.no_grad():
-                log_p = net(x)[1].log_softmax(dim=1)
-            r = self.radius * self._direction(net, x.detach(), log_p)
-            return mean_kl(log_p, net(x + r)[1])
+                log_p = classify(x).log_softmax(dim=1)
+            r = self.radius * self._direction(classify, x.detach(), log_p)
+            return mean_kl(log_p, classify(x + r))
 
-    def _direction(self, net: Net, x: Float[Tensor, "n ..."], log_p: Float[Tensor, "n c"]) -> Float[Tensor, "n ..."]:
+    def _direction(
+        self, classify: Classify, x: Float[Tensor, "n ..."], log_p: Float[Tensor, "n c"]
+    ) -> Float[Tensor, "n ..."]:
         shape = (world_size() * len(x), *x.shape[1:])
         d = unit_rows(shard(torch.randn(shape, generator=self.draws.generator())).to(x))
         for _ in range(self.power_iterations):
             with torch.enable_grad():
                 probe = (self.xi * d).requires_grad_()
-                (gradient,) = torch.autograd.grad(mean_kl(log_p, net(x + probe)[1]), probe)
+                (gradient,) = torch.autograd.grad(mean_kl(log_p, classify(x + probe)), probe)
             gradient = unit_rows(gradient)
             d = torch.where(gradient.flatten(1).any(dim=1).view(-1, *[1] * (x.ndim - 1)), gradient, d)
         return d

@@ -5,6 +5,7 @@ Running statistics of batch norm are mixed like parameters, and are then those o
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,31 @@ from da.models.state import check_fits
 
 State = Mapping[str, Tensor]
 """Parameters and buffers of a network by name, as `state_dict()` gives them."""
+
+
+class Common(NamedTuple):
+    """Networks that fit one another only in part, made to fit."""
+
+    states: list[dict[str, Tensor]]  # with the names of the first; what one of the others lacks is the first's
+    kept: list[str]  # what the first has and not all others
+    left_out: list[str]  # what the first lacks
+
+
+def common(states: Sequence[State]) -> Common:
+    """Return the networks with what all of them have, and the rest from the first.
+
+    Raises ValueError where a name stands for other shapes, and where nothing is common.
+    """
+    first, kept, left_out = states[0], set[str](), set[str]()
+    for i, state in enumerate(states[1:], start=2):
+        both = first.keys() & state.keys()
+        check_fits({key: state[key] for key in both}, {key: first[key] for key in both}, f"network {i}", "network 1")
+        kept |= first.keys() - both
+        left_out |= state.keys() - both
+    if kept == first.keys():
+        raise ValueError("the networks have nothing in common: no name of a parameter is in all of them")
+    filled = [{key: state.get(key, value) for key, value in first.items()} for state in states]
+    return Common(filled, sorted(kept), sorted(left_out))
 
 
 def fuse(
@@ -88,8 +114,10 @@ def _check_states(states: Sequence[State]) -> None:
     for i, state in enumerate(states[1:], start=2):
         check_fits(dict(state), dict(states[0]), f"network {i}", "network 1")
         for key, value in state.items():
-            if value.dtype != states[0][key].dtype:
-                raise ValueError(f"{key} is {value.dtype} in network {i}, but {states[0][key].dtype} in network 1")
+            for what in ("dtype", "device"):
+                mine, first = getattr(value, what), getattr(states[0][key], what)
+                if mine != first:
+                    raise ValueError(f"{key} is {mine} in network {i}, but {first} in network 1")
 
 
 def _below(key: str, name: str) -> bool:

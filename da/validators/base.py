@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from da.data.streams import Role
-from da.types import Encoded
+from da.types import Encoded, Role
 
 
 class Validator(Metric):

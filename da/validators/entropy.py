@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from da.data.streams import Role
 from da.terms.entropy import entropy
-from da.types import Encoded
+from da.types import Encoded, Role
 from da.validators.base import Validator
 
 

@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from da.data.streams import Role
-from da.types import Encoded
+from da.types import Encoded, Role
 from da.validators.base import Validator
 
 

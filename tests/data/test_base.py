@@ -4,10 +4,10 @@ import torch
 from conftest import everything
 
 from da.data import digits
-from da.data.base import Domain, DomainData, hold_out
+from da.data.base import Domain, DomainData
 from da.data.digits import Digits
 from da.data.digits_demo import DigitsDemo
-from da.data.rows import TensorRows
+from da.data.rows import TensorRows, hold_out
 from da.data.toy import Toy
 from da.types import HIDDEN
 

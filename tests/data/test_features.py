@@ -126,6 +126,9 @@ def test_a_run_on_the_cache_learns_and_scores_what_it_would_without(tmp_path):
     assert results[0]["test"] == results[1]["test"]
     assert results[0]["validators"] == pytest.approx(results[1]["validators"], rel=1e-4)
     torch.testing.assert_close(states[0], states[1], rtol=1e-4, atol=1e-6)
+    assert results[1]["cost"]["macs"] == 64 * 2  # of the head: the features are read, not computed
+    assert results[0]["cost"]["macs"] > 64 * 2
+    assert results[0]["cost"]["parameters"] == results[1]["cost"]["parameters"]
 
 
 def test_the_cache_holds_the_features_of_the_weights_that_training_starts_from(tmp_path):

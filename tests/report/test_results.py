@@ -23,7 +23,7 @@ COMPLETE = {
     "test": {"source_acc": {"last": 0.98, "selected": 0.97}, "target_acc": {"last": 0.91, "selected": 0.9}},
     "validators": {"entropy": -0.1},
     "oracle": {"best_target_acc": 0.92},
-    "cost": {"seconds": 61.2},
+    "cost": {"seconds": 61.2, "peak_memory_mib": 9.5, "parameters": 12, "macs": None},
 }
 
 
@@ -54,6 +54,7 @@ def test_a_result_says_what_the_file_says(tmp_path):
     (one,) = find_results([tmp_path])
     assert one.target_acc == {"last": 0.91, "selected": 0.9, "oracle": 0.92}
     assert (one.source_acc["last"], one.validators, one.seconds) == (0.98, {"entropy": -0.1}, 61.2)
+    assert one.network == {"parameters": 12, "macs": None}
     assert (one.task, one.target_labels, one.overrides) == ("usps→mnist", ("selection",), {"weights.align.high": "0.5"})
 
 

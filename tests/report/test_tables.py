@@ -145,3 +145,12 @@ def test_the_detail_table_has_a_row_for_each_run():
         ["dann", "digits", "usps→mnist", "1", "80.0", "50.0", "99.0", "-", "-", "runs/dann-mnist-1"],
     ]
     assert [record["validator/snd"] for record in report.records] == [4.25, None]
+
+
+def test_what_networks_cost_is_shown_in_millions_where_it_is_known():
+    network = {"parameters": 2_000_000, "trainable_parameters": 431_080, "macs": None}
+    report = runs_table([run(0.9, network=network), run(0.8, 1)])
+    (sheet,) = report.sheets
+    assert sheet.columns[-5:-2] == ["parameters [M]", "trainable parameters [M]", "macs [M]"]
+    assert [row[-5:-2] for row in sheet.rows] == [["2", "0.4311", "-"], ["-", "-", "-"]]
+    assert [record["trainable_parameters"] for record in report.records] == [431_080, None]

@@ -28,6 +28,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
        da report RUNS...                  a table over runs: da report --help
        da predict RUN INPUTS              classes of new files, tables or arrays: da predict --help
        da fuse A B --out C.ckpt           one network mixed of others: da fuse --help
+       da doctor data=...                 what kind of shift there is, and what to try: da doctor --help
        da export RUN --format FORMAT      the network for use without lambda-da: da export --help
        da cache                           what is kept on disk to be fast: da cache --help
 """
@@ -36,6 +37,7 @@ COMMANDS = {
     "rank": "da.rank.cli",
     "report": "da.report.cli",
     "predict": "da.predict",
+    "doctor": "da.doctor",
     "export": "da.export",
     "fuse": "da.fuse.cli",
     "cache": "da.cache_cli",

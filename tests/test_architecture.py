@@ -27,7 +27,7 @@ BELOW = {  # what a package may import of ours
     "command": set(),
     "assemble": {"build", "data", "models", "record", "types"},
     "cost": set(),
-    "transfer": {"models"},
+    "transfer": {"discrepancies", "models"},
     "use": {"assemble", "build", "data", "models", "record"},
 }
 

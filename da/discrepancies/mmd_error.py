@@ -32,7 +32,7 @@ def mmd2_with_error(
     n, m = len(z_s), len(z_t)
     if min(n, m) < 4:
         raise ValueError(f"a standard error needs at least 4 rows of each domain, got {n} source and {m} target rows")
-    k = _kernel_matrix(centred(z_s, z_t), scales, bandwidth, kernel)
+    k = kernel_matrix(centred(z_s, z_t), scales, bandwidth, kernel)
     effects_s, rest_s = _within(k[:n, :n])
     effects_t, rest_t = _within(k[n:, n:])
     mixed_s, mixed_t, rest_st = _between(k[:n, n:])
@@ -44,7 +44,8 @@ def mmd2_with_error(
     return mmd2(z_s, z_t, scales, bandwidth, "unbiased", kernel), (of_effects + of_rest).sqrt()
 
 
-def _kernel_matrix(x: Tensor, scales: Sequence[float], bandwidth: Bandwidth, kernel: str) -> Float[Tensor, "n n"]:
+def kernel_matrix(x: Tensor, scales: Sequence[float], bandwidth: Bandwidth, kernel: str) -> Float[Tensor, "n n"]:
+    """Return the kernel of all pairs of centred rows `x` [n, d], the mean over the scales; options as in `mmd2`."""
     gram = x @ x.T
     if kernel == "linear":
         return gram

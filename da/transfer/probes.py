@@ -41,19 +41,29 @@ def linear_probe(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], folds: int = 5, 
     return float((_predicted(z.double().numpy(), y.numpy(), folds, seed) == y.numpy()).mean())
 
 
-def proxy_a_distance(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], folds: int = 5, seed: int = 0) -> Distance:
+def proxy_a_distance(
+    z_s: Float[Tensor, "n d"],
+    z_t: Float[Tensor, "m d"],
+    folds: int = 5,
+    seed: int = 0,
+    weights: Float[Tensor, " n"] | None = None,
+) -> Distance:
     """2 (1 - 2 e), e being the error of telling the domains apart: about 0 for equal ones, 2 for disjoint ones.
 
     Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006. The classifier is logistic
     regression, judged on rows it did not see; e is the mean of both domains' errors, so n and m may differ. Its
     interval is that of the judged rows (normal), not of another training. The value may fall below 0: where there is
-    nothing to tell, the classifier is wrong as often as not.
+    nothing to tell, the classifier is wrong as often as not. `weights` are those of the source's rows, in training and
+    in judging: such as make its classes as frequent as the target's.
     """
     features = np.concatenate([z_s.double().numpy(), z_t.double().numpy()])
     domain = np.repeat([0, 1], [len(z_s), len(z_t)])
-    wrong = _predicted(features, domain, folds, seed) != domain
-    errors = [wrong[domain == d].mean() for d in (0, 1)]
-    variance = sum(e * (1 - e) / (domain == d).sum() for d, e in enumerate(errors)) / 4
+    w = None if weights is None else np.append(weights.double().numpy() / float(weights.mean()), np.ones(len(z_t)))
+    wrong = _predicted(features, domain, folds, seed, w) != domain
+    shares = [(np.ones(len(domain)) if w is None else w)[domain == d] for d in (0, 1)]
+    shares = [share / share.sum() for share in shares]
+    errors = [share @ wrong[domain == d] for d, share in enumerate(shares)]
+    variance = sum(e * (1 - e) * (share @ share) for e, share in zip(errors, shares, strict=True)) / 4
     value, half = 2 * (1 - sum(errors)), 4 * norm.ppf(0.975) * variance**0.5
     return Distance(float(value), float(value - half), float(value + half))
 
@@ -72,9 +82,12 @@ def _classifier() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
 
 
-def _predicted(features: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The label of every row by a classifier fitted on the other folds."""
+def _predicted(
+    features: np.ndarray, labels: np.ndarray, folds: int, seed: int, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The label of every row by a classifier fitted on the other folds, where rows may weigh."""
     if (fewest := np.unique(labels, return_counts=True)[1].min()) < folds:
         raise ValueError(f"{folds} folds need {folds} rows of every class or domain; one has {fewest}")
     cut = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return np.asarray(cross_val_predict(_classifier(), features, labels, cv=cut))
+    weighed = {} if weights is None else {"logisticregression__sample_weight": weights}
+    return np.asarray(cross_val_predict(_classifier(), features, labels, cv=cut, params=weighed))

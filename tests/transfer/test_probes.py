@@ -49,3 +49,20 @@ def test_a_distance_of_two_gaussians_is_what_the_best_line_gives():
     found = proxy_a_distance(z_s, z_t)
     assert found.low < 2 * (1 - 2 * error) < found.high
     assert found.high - found.low < 0.06
+
+
+def test_weights_of_the_source_undo_other_shares():
+    """Two classes far apart, 0.8 and 0.2 in one domain, 0.3 and 0.7 in the other."""
+    y_s, y_t = (torch.arange(1000) >= 800).long(), (torch.arange(1000) >= 300).long()
+    z_s, z_t = normal(1000, 3) + 999 * y_s[:, None], normal(1000, 3, seed=1) + 999 * y_t[:, None]
+    plain = proxy_a_distance(z_s, z_t)
+    assert plain.value == pytest.approx(1.0, abs=0.05)  # 2 (1 - 0.2 - 0.3)
+    assert proxy_a_distance(z_s, z_t, weights=torch.full((1000,), 3.0)) == pytest.approx(plain)
+    weights = torch.tensor([0.3 / 0.8, 0.7 / 0.2])[y_s]
+    left = proxy_a_distance(z_s, z_t, weights=weights)
+    assert left.low < 0 < left.high
+    # At 0.1 and 0.9 the line turns round: it is wrong in 0.1 of the source's weight, and in 0.7 of the target.
+    turned = proxy_a_distance(z_s, z_t, weights=torch.tensor([0.1 / 0.8, 0.9 / 0.2])[y_s])
+    variance = (0.1 * 0.9 * (0.1**2 / 800 + 0.9**2 / 200) + 0.7 * 0.3 / 1000) / 4
+    assert turned.value == pytest.approx(2 * (1 - 0.1 - 0.7))
+    assert (turned.high - turned.low) / 2 == pytest.approx(4 * 1.959964 * variance**0.5)

@@ -95,6 +95,11 @@ def _check_net_reads_data(cfg: DictConfig, net: Network, data: DomainData) -> No
         ) from error
 
 
+def one_row(data: DomainData) -> Any:
+    """Return the x of the target's first test row, as a batch of one, which the network reads."""
+    return data.eval_set("target", "test")[Draw(torch.arange(1), 0)].x
+
+
 def write_data_file(data: DomainData, folder: Path) -> None:
     """Write data.json into the run's folder, and print the notices that have come up since the last time."""
     for notice in data.notices[data.told :]:

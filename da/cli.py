@@ -37,7 +37,7 @@ COMMANDS = {
     "rank": "da.rank.cli",
     "report": "da.report.cli",
     "predict": "da.predict",
-    "doctor": "da.doctor",
+    "doctor": "da.doctor.cli",
     "export": "da.export",
     "fuse": "da.fuse.cli",
     "cache": "da.cache_cli",

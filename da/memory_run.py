@@ -21,8 +21,8 @@ from da.assemble import assemble
 from da.callbacks.seeding import SeedEachBatch
 from da.compose import config_dir
 from da.models.network import Network
-from da.run import build_averaging, build_method, build_trainer, quiet
 from da.settings import check_settings
+from da.stage import build_averaging, build_method, build_trainer, quiet
 
 DATA = (
     "~data",

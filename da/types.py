@@ -16,10 +16,15 @@ ROLE_OF_STREAM: Mapping[str, Role] = {
     "target": "target",
     "target_strong": "target",
     "labeled": "target",
+    "labeled_twin": "target",
     "oracle": "target",
 }
 """Training streams and the domain each one reads: `target` has its labels hidden, `target_strong` is a strong view
-of the same rows in the same order, `labeled` shows k labels a class, `oracle` shows them all."""
+of the same rows in the same order, `labeled` shows k labels a class, `labeled_twin` is those rows in the same order
+under another draw of the augmentation, `oracle` shows all labels."""
+
+UNENCODED = frozenset({"labeled_twin"})
+"""Streams that the network is not run on: a term that reads one does so itself, from the step's `batch`."""
 
 
 class Samples(NamedTuple):

@@ -99,6 +99,7 @@ def make_step(n: int = 12, m: int = 9, progress: float = 0.5, dtype: torch.dtype
         name: Samples(normal(len(rows.y), 4, seed=70 + i, dtype=dtype), rows.y, rows.domain, rows.index)
         for i, (name, rows) in enumerate(streams.items())
     }
+    batch["labeled_twin"] = batch["labeled"]._replace(x=normal(SIZES["labeled"], 4, seed=79, dtype=dtype))
     return Step(streams, progress, batch, Net(dtype))
 
 

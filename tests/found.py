@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conftest import config, options
+from conftest import config, encoded, normal, options
 from omegaconf import DictConfig, OmegaConf
 
 from da.build import build
@@ -42,6 +42,13 @@ def _resized(node: Any) -> Any:
 
 def make_term(node: dict[str, Any], net: Any) -> Term:
     """Build a term as a method would: with the network shown to it before the first step."""
-    term: Term = build(OmegaConf.create(node), "term")
+    return begin(build(OmegaConf.create(node), "term"), net)
+
+
+def begin(term: Term, net: Any) -> Term:
+    """Show the network to a term, and all rows that it wants to see before training."""
     term.prepare(net)
+    rows = encoded(24, c=net.num_classes_of("target"))
+    layers = {"head.source": normal(24, net.num_classes_of("source"), seed=3)}
+    term.fit({stream: rows._replace(layers=layers) for stream in term.fits_on})
     return term

@@ -28,7 +28,7 @@ BELOW = {  # what a package may import of ours
     "assemble": {"build", "data", "models", "record", "types"},
     "cost": set(),
     "transfer": {"discrepancies", "models"},
-    "use": {"assemble", "build", "data", "models", "record"},
+    "use": {"assemble", "build", "data", "models", "record", "types"},
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import TOY, call
 
+from da.cli import COMMANDS
 from da.models.state import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -118,7 +119,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path, da_here):
-    known = "there are train, report, predict, export, cache"
+    known = f"there are train, {', '.join(COMMANDS)}"
     assert da_here("trian") == (1, "", f"error: there is no command 'trian'; {known}\n")
 
 

@@ -1,4 +1,4 @@
-"""Train every variant of a suite: python benchmarks/transfer/sweep.py cifar10_halves [VARIANT ...]
+"""Train every variant of a suite, or some: python benchmarks/transfer/sweep.py cifar10_halves [VARIANT ...].
 
 DA_DATA_ROOT names the folder of the data. Runs that are complete already are skipped, so it can be stopped and started
 again. JOBS variants (2) run at a time, one thread each.
@@ -33,7 +33,7 @@ def commands(name: str, variants: list[str]) -> list[tuple[str, list[list[str]]]
         variant: f"{runs}/{variant}/{folder(plan['over'])}seed${{seed}}/checkpoints/last.ckpt"
         for variant in plan["variants"]
     }
-    common = [f"experiment={plan['experiment']}", f"seed={','.join(map(str, plan['seeds']))}"]
+    common = [f"experiment={plan['experiment']}", *plan.get("options", ()), f"seed={','.join(map(str, plan['seeds']))}"]
     starts = [
         [*common, *words, f"hydra.sweep.dir={runs}/{start}", "hydra.sweep.subdir=seed${seed}"]
         for start, words in plan["starts"].items()

@@ -67,14 +67,14 @@ def page(name: str) -> str:
     """The table of a suite: a row a variant, a column for each value that it was repeated over."""
     plan = yaml.safe_load((HERE / f"{name}.yaml").read_text())
     rows: Rows = list(csv.DictReader((HERE / "results" / f"{name}.csv").read_text().splitlines()))
-    ((key, swept),) = plan["over"].items()
+    key, swept = next(iter(plan["over"].items()), ("", [""]))
     columns = [str(value) for value in swept]
     short = key.rpartition(".")[2]
     seeds = len({row["seed"] for row in rows})
     lines = [
         f"# {plan['title']}",
-        f"`python benchmarks/transfer/sweep.py {name}`; {seeds} seeds, mean ± 95 % interval, last weights, test rows, %. "
-        f"Columns: `{key}`.",
+        f"`python benchmarks/transfer/sweep.py {name}`; {seeds} seeds, mean ± 95 % interval, last weights, test rows."
+        + (f" Columns: `{key}`." if key else ""),
         *[_start(rows, start) for start in plan["starts"]],
     ]
     parts = ["\n\n".join(lines)]
@@ -84,7 +84,7 @@ def page(name: str) -> str:
         table.append("|---|" + "---:|" * len(columns))
         for variant in found:
             cells = [
-                _cell([row[metric] for row in rows if row["variant"] == variant and row[key] == value])
+                _cell([row[metric] for row in rows if row["variant"] == variant and row.get(key, "") == value])
                 for value in columns
             ]
             table.append(f"| {variant} | " + " | ".join(cells) + " |")

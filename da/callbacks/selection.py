@@ -106,7 +106,8 @@ class Scores(Callback):
         self.matrices[role].update(rows.logits[labelled], rows.y[labelled])
 
     def on_test_epoch_end(self, trainer: Trainer, method: Any) -> None:
-        self.test[self.weights] = {role: matrix.compute().cpu() for role, matrix in self.matrices.items()}
+        tested = {role: matrix for role, matrix in self.matrices.items() if matrix.update_called}
+        self.test[self.weights] = {role: matrix.compute().cpu() for role, matrix in tested.items()}
         for matrix in self.matrices.values():
             matrix.reset()
 

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
-from da.data.rows import Hidden, Rows, Subset, stable_seed
+from da.data.rows import Hidden, Rows, Subset, Twin, stable_seed
 from da.data.samplers import EvalSampler, StreamSampler
 from da.data.streams import (
     LABEL_STREAMS,
@@ -177,9 +177,9 @@ class DomainData(LightningDataModule, ABC):
             return StrongView(Hidden(rows))
         if stream in LABEL_STREAMS:
             rows = labelled_rows(rows)
-        if stream == "labeled":
-            return Subset(rows, few_rows(rows.y, self.labels_per_class, self.num_classes_of("target"), self.seed))
-        return rows
+        if stream in ("labeled", "labeled_twin"):
+            rows = Subset(rows, few_rows(rows.y, self.labels_per_class, self.num_classes_of("target"), self.seed))
+        return Twin(rows) if stream == "labeled_twin" else rows
 
     def eval_set(self, role: Role, split: Split) -> Rows:
         """Rows to score, with labels; who may look at the target's is decided in `da.callbacks.selection`."""

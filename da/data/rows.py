@@ -125,6 +125,16 @@ class Hidden(Rows):
         return samples._replace(y=torch.full_like(samples.y, HIDDEN))
 
 
+class Twin(Rows):
+    """The same rows under another draw of whatever is random about them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows, self.y, self.domains = rows, rows.y, rows.domains
+
+    def __getitem__(self, draw: Draw) -> Samples:
+        return self.rows[Draw(draw.rows, stable_seed(draw.seed, "twin"))]
+
+
 def hold_out(rows: Rows, fraction: float) -> tuple[Rows, Rows]:
     """Split rows into (train, val), the same way in every run: `fraction` of them, drawn at random, are val."""
     if not 0.0 < fraction < 1.0:

@@ -13,10 +13,10 @@ Split = Literal["val", "test"]
 Pairing = Literal["max", "min", "source", "target"]
 Balance = Literal["domain", "class", "none"]
 
-SAME_ROWS = {"target_strong": "target"}
+SAME_ROWS = {"target_strong": "target", "labeled_twin": "labeled"}
 """Streams that draw the rows of another one."""
 
-LABEL_STREAMS = frozenset({"labeled", "oracle"})
+LABEL_STREAMS = frozenset({"labeled", "labeled_twin", "oracle"})
 """Streams that show target labels; a run that opens one says so in its results."""
 
 

@@ -106,12 +106,15 @@ def _fuse(chosen: argparse.Namespace) -> None:
     # Imported here: PyTorch takes seconds, which --help and mistakes in the options save.
     from da.fuse.mixing import Fusing
     from da.fuse.networks import check_classes, read_network, write_network
-    from da.run import quiet
+    from da.stage import quiet
     from da.transfer.fusion import common
+    from da.use import read_config
 
     quiet()
     base = [chosen.base] if chosen.base else []
     given = [read_network(name, chosen.weights) for name in [*base, *chosen.networks]]
+    if chosen.run is not None:
+        read_config(chosen.run)
     check_classes(given, chosen.run)
     states, fixed = [network.state for network in given], {}
     record: dict[str, Any] = {"networks": [network.name for network in given]}
@@ -167,7 +170,8 @@ def _sweep(fusing: "Fusing", chosen: argparse.Namespace) -> "Fused":
     barrier_figure(points, chosen.out.with_suffix(".png"), names, alpha, f"{choice}: {MEANING[choice]}")
     for loss, what in (("source_loss", "source validation rows"), ("oracle_target_loss", "oracle: target test rows")):
         found = barrier(points, loss)
-        said = "no labels" if found is None else f"{found[0]:.4f} at alpha {found[1]:g}"
+        height, at = found or (0.0, 0.0)
+        said = f"{height:.4f} at alpha {at:g}" if height else "no labels" if found is None else "none"
         print(f"barrier, {what}: {said}")
     print(f"table and figure: {chosen.out.with_suffix('.csv')}, {chosen.out.with_suffix('.png')}")
     return fused

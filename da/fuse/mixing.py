@@ -11,7 +11,7 @@ from torch import Tensor
 from da.fuse.trial import Trial
 from da.transfer.curve import COLUMNS, Choice, Point, best
 from da.transfer.fusion import State, add_tasks, fuse, greedy_soup
-from da.transfer.statistics import has_statistics, mixed_parts
+from da.transfer.statistics import stale_statistics
 from da.types import Role
 
 Groups = Mapping[str, Sequence[float]]
@@ -115,9 +115,9 @@ class Fusing:
     def _finished(self, state: dict[str, Tensor], record: dict[str, Any]) -> Fused:
         state = {key: self.fixed.get(key, value) for key, value in state.items()}
         done: str | None = None
-        if has_statistics(state) and mixed_parts(state, self.states):
+        if stale := stale_statistics(state, self.states, of_one=self.fixed):
             if self.keep_statistics:
                 done = "running statistics of batch norm mixed as parameters, as asked"
             else:
-                state, done = self.trial.refreshed(state, self.states)
+                state, done = self.trial.refreshed(state, stale)
         return Fused(state, done, {"target_labels": [], **record, "statistics": done})

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from da.build import build
 from da.data.base import DomainData
 from da.data.rows import Rows
-from da.run import build_method
+from da.stage import build_method
 from da.transfer.curve import COLUMNS, Choice, Point
-from da.transfer.statistics import estimate_statistics, mixed_parts, normalisers
+from da.transfer.statistics import estimate_statistics
 from da.types import HIDDEN, ROLE_OF_STREAM, Encoded, Role, join_rows
 from da.use import build_network, choose_device, moved, network_logits, read_config, read_results
 from da.validators.infomax import InformationMaximisation
@@ -63,19 +63,15 @@ class Trial:
         """Give the network these weights, which must be of its shape."""
         self.net.load_state_dict(state)
 
-    def refreshed(self, fused: State, states: Sequence[State]) -> tuple[dict[str, Tensor], str | None]:
-        """Return a mix of `states` with batch norm statistics that are its own, and what was done; None for nothing."""
-        parts = mixed_parts(fused, states)
-        layers = len(normalisers(self.net, parts))
-        if not layers:
-            return dict(fused), None
-        self.load(fused)
-        passes = estimate_statistics(self.net, self._inputs(), parts)
+    def refreshed(self, state: State, stale: Sequence[str]) -> tuple[dict[str, Tensor], str]:
+        """Return a network with new statistics of the `stale` batch norms, and what was done."""
+        self.load(state)
+        passes = estimate_statistics(self.net, self._inputs(), stale)
         rows = " + ".join(f"{self.data.batch_size[name]} {name}" for name in sorted(self.data.streams))
-        state = {key: value.detach().cpu().clone() for key, value in self.net.state_dict().items()}
-        return state, (
-            f"statistics of {layers} batch norm layer{'s' * (layers > 1)} ({', '.join(parts)}) estimated anew in "
-            f"{passes} passes over batches of {rows} training rows of {self.folder}, without labels"
+        new = {key: value.detach().cpu().clone() for key, value in self.net.state_dict().items()}
+        return new, (
+            f"statistics of {len(stale)} batch norm layer{'s' * (len(stale) > 1)} estimated anew in {passes} passes "
+            f"over batches of {rows} training rows of {self.folder}, without labels"
         )
 
     def _inputs(self) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """The two kinds of method. A concrete method is a final leaf of one of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast, final
 
@@ -15,7 +15,7 @@ from da.models.network import Network
 from da.models.tuning import Tuning
 from da.schedules import Constant, Schedule
 from da.terms.base import Losses, full_precision
-from da.types import ROLE_OF_STREAM, Batch, Encoded, Role, Samples, Step, join_rows
+from da.types import ROLE_OF_STREAM, UNENCODED, Batch, Encoded, Role, Samples, Step, join_rows
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -73,7 +73,7 @@ class Method(LightningModule, ABC):
 
     def encode(self, batch: Batch, streams: Iterable[str] | None = None) -> Step:
         """Run the network over the named streams (all of them by default), by `net.batch_norm`'s policy."""
-        rows = {name: batch[name] for name in (batch if streams is None else streams)}
+        rows = {name: batch[name] for name in (batch if streams is None else streams) if name not in UNENCODED}
         if self.net.batch_norm == "joint" and len(rows) > 1:
             whole = self._forward(join_rows([samples.x for samples in rows.values()]))
             sizes = [len(samples.y) for samples in rows.values()]
@@ -84,7 +84,7 @@ class Method(LightningModule, ABC):
             parts = outputs = [self._forward(samples.x) for samples in rows.values()]
         encoded = {name: self._encoded(part, rows[name], name) for name, part in zip(rows, parts, strict=True)}
         shared = {name: tuple(output[name] for output in outputs) for name in outputs[0]}
-        return Step(encoded, self.progress, rows, self.net, shared)
+        return Step(encoded, self.progress, batch, self.net, shared)
 
     def encode_stream(self, rows: Samples, stream: str) -> Encoded:
         """Run the network over one stream."""
@@ -102,18 +102,21 @@ class Method(LightningModule, ABC):
         return {name: y.float() if y.dtype in (torch.bfloat16, torch.float16) else y for name, y in outputs.items()}
 
     @torch.no_grad()
-    def encode_all(self, stream: str) -> Encoded:
-        """Encode all rows of a training stream in row order, in evaluation mode; every process does all of them."""
+    def encode_all(self, stream: str, layers: Sequence[str] = ()) -> Encoded:
+        """Encode all rows of a training stream in row order, in evaluation mode; every process does all of them.
+
+        Of the layers that the network keeps only those that are named are there.
+        """
         data = cast(DomainData, self.trainer.datamodule)  # type: ignore[attr-defined]
         training = self.net.training
         self.net.eval()
-        batches = [
-            self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0), stream)[:5]
-            for rows in data.eval_loader(data.train_set(stream), shared=False)
-        ]
+        batches = []
+        for rows in data.eval_loader(data.train_set(stream), shared=False):
+            part = self.encode_stream(self.transfer_batch_to_device(rows, self.device, 0), stream)
+            batches.append((*part[:5], *(part.layers[name] for name in layers)))
         self.net.train(training)
-        z, logits, y, domain, index = (torch.cat(column) for column in zip(*batches, strict=True))
-        return Encoded(z, logits, y, domain, index)
+        z, logits, y, domain, index, *kept = (torch.cat(column) for column in zip(*batches, strict=True))
+        return Encoded(z, logits, y, domain, index, dict(zip(layers, kept, strict=True)))
 
     def log_losses(self, losses: Losses, update: str = "") -> None:
         """Write the losses every `log_every_n_steps` batches.

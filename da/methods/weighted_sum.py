@@ -28,5 +28,13 @@ class WeightedSum(JointMethod):
         net.watch(self.objective.layers)
         self.streams = self.objective.streams
 
+    def on_train_start(self) -> None:
+        """Let the terms fit that do so on all rows; a resumed run has what they learned."""
+        if self.batches_seen:
+            return
+        for term in self.objective.named_terms().values():
+            if term.fits_on:
+                term.fit({stream: self.encode_all(stream, term.layers) for stream in term.fits_on})
+
     def loss(self, step: Step) -> Losses:
         return self.objective(step)

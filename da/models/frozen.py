@@ -46,6 +46,19 @@ class FrozenCopy(nn.Module):
         """Return what `module` gives for `x`, without gradients."""
         return self.module(x)
 
+    @torch.no_grad()
+    def follow(self, module: nn.Module, momentum: float) -> None:
+        """Move towards `module`, which has the same parts: momentum times what is here + (1 - momentum) what is there.
+
+        Buffers too, such as the running statistics of batch norms; counters are taken over as they are.
+        """
+        here, there = ([*each.parameters(), *each.buffers()] for each in (self.module, module))
+        for mine, other in zip(here, there, strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(other, 1 - momentum)
+            else:
+                mine.copy_(other)
+
     def load(self, checkpoint: str | Path) -> None:
         """Take the network's weights from the checkpoint of another run, in place of those that were copied.
 

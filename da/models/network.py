@@ -144,6 +144,10 @@ class Network(nn.Module):
         """Whether each domain has classes of its own."""
         return isinstance(self.head, DomainHeads)
 
+    def num_classes_of(self, role: Role) -> int:
+        """How many classes it tells apart in a domain."""
+        return self.head.num_classes_of(role) if isinstance(self.head, DomainHeads) else self.num_classes
+
     def logits_of(self, role: Role, logits: Tensor) -> Tensor:
         """Return the logits [n, c] of a domain's classes: all of them, unless each domain has its own."""
         return self.head.own(role, logits) if isinstance(self.head, DomainHeads) else logits

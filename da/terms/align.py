@@ -1,6 +1,7 @@
 """Alignment by a discrepancy, of any layers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,11 @@ OUTPUTS = ("features", "logits", "probabilities")
 """What every network has; any other layer is named as inside the network: `backbone.layers.3`."""
 OF_CLASSES = frozenset({"logits", "probabilities"})
 """Those that have a number for each class."""
+
+
+def source_classifier(net: Any) -> str:
+    """Return the layer that has the logits of the source's classes: of its own head where each domain has one."""
+    return "head.source" if getattr(net, "own_classes", False) else "logits"
 
 
 def layer_of(rows: Encoded, layer: str) -> Float[Tensor, "n k"]:

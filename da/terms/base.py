@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from da.schedules import Constant, Schedule
-from da.types import Step
+from da.types import Encoded, Step
 
 
 class Term(nn.Module, ABC):
@@ -24,7 +24,10 @@ class Term(nn.Module, ABC):
     order_invariant: bool = True
     """The rows may change places; not so for a term that pairs each row with one drawn at random."""
     layers: tuple[str, ...] = ()
-    """Layers this term reads beside the features and the logits, by their names inside the network."""
+    """Layers this term reads beside the features and the logits, by their names inside the network. Known at the
+    latest when `prepare` has been called."""
+    fits_on: tuple[str, ...] = ()
+    """Those of the streams that `fit` reads as a whole."""
     reversal: Schedule | None = None
     """Strength of the gradient reversal inside an adversarial term, by training progress."""
     acts_on_features: bool = True
@@ -38,6 +41,13 @@ class Term(nn.Module, ABC):
 
     def prepare(self, net: Any) -> None:
         """Take what must be kept of the network as it starts. Called once, before the optimizer is made."""
+
+    def fit(self, rows: Mapping[str, Encoded]) -> None:
+        """Learn from all rows of the streams in `fits_on`, as the network sees them before its first step.
+
+        Called once, with the same rows on every process. What is learned is kept in buffers that `prepare` made: a
+        resumed run takes them from the checkpoint and does not fit again.
+        """
 
     @abstractmethod
     def forward(self, step: Step) -> Float[Tensor, ""]: ...
@@ -117,7 +127,11 @@ class Objective(nn.Module):
         self.terms = nn.ModuleDict(terms)
         self.reversals: dict[str, Schedule] = {n: t.reversal for n, t in terms.items() if t.reversal is not None}
         self.streams = frozenset[str]().union(*(term.streams for term in terms.values()))
-        self.layers = tuple(dict.fromkeys(layer for term in terms.values() for layer in term.layers))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers that the terms read."""
+        return tuple(dict.fromkeys(layer for term in self.named_terms().values() for layer in term.layers))
 
     def prepare(self, net: Any) -> None:
         """Show the network to the terms, as it is before training."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from da.distributed import gather
 from da.models.frozen import FrozenCopy
 from da.models.network import Network
-from da.terms.align import inner_layers, layer_of
+from da.terms.align import inner_layers, layer_of, source_classifier
 from da.terms.base import Term
 from da.types import ROLE_OF_STREAM, Encoded, Step
 
@@ -87,19 +87,46 @@ class LogitDistillation(Distillation):
 
     Hinton, Vinyals & Dean 2015, sec. 2: their cross entropy with soft targets, less the teacher's entropy, which
     does not depend on the student, so that the loss is 0 where both agree. T^2 keeps the size of the gradient
-    T (p_student - p_teacher) / n as T changes. ValueError unless the temperature is positive.
+    T (p_student - p_teacher) / n as T changes.
+
+    Learning without Forgetting (Li & Hoiem 2016, ECCV) is this on the rows of the new task and the classifier of the
+    old one, `layer=None`. The paper's loss has no T^2 (its lambda is T^2 times that of this term), and its teacher's
+    entropy is a constant.
+
+    Args:
+        temperature: T.
+        teacher: as in `Distillation`.
+        streams: whose rows are compared.
+        layer: what is taken for logits; None: those of the source's classes, `head.source` where each domain has a head
+            of its own, else "logits".
+
+    Raises ValueError unless the temperature is positive, and for the layer "probabilities".
     """
 
     def __init__(
-        self, temperature: float = 2.0, teacher: str | None = None, streams: Sequence[str] = ("source", "target")
+        self,
+        temperature: float = 2.0,
+        teacher: str | None = None,
+        streams: Sequence[str] = ("source", "target"),
+        layer: str | None = "logits",
     ) -> None:
-        super().__init__(teacher=teacher, streams=streams)
+        self.layer, self.of_source = layer or "logits", layer is None
+        super().__init__(inner_layers((self.layer,)), teacher, streams)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
+        if layer == "probabilities":
+            raise ValueError("layer=probabilities are softened no more: name what they are the softmax of")
         self.temperature = temperature
 
+    def prepare(self, net: Any) -> None:
+        if self.of_source:
+            self.layer = source_classifier(net)
+            self.layers = self.teacher_layers = inner_layers((self.layer,))
+        super().prepare(net)
+
     def compare(self, student: Encoded, teacher: Encoded) -> Float[Tensor, ""]:
-        log_q, log_p = ((rows.logits / self.temperature).log_softmax(dim=1) for rows in (student, teacher))
+        logits = (layer_of(rows, self.layer) for rows in (student, teacher))
+        log_q, log_p = ((x / self.temperature).log_softmax(dim=1) for x in logits)
         return self.temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 

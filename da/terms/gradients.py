@@ -16,9 +16,10 @@ def shared_gradients(
 ) -> dict[str, Float[Tensor, " k"]]:
     """Return the gradient of every loss, flattened, on the tensors that `losses[name]` acts on.
 
-    These are the `layers` it names, else the features; for a loss that runs the network once more, and so
-    does not depend on the features of this step, the network's parameters. A loss that reaches none of them
-    has the gradient 0. The graph is kept, nothing is added to any `.grad`.
+    These are the `layers` it names, with the features in place of a part of the head, else the features; for a
+    loss that runs the network once more, and so does not depend on the features of this step, the network's
+    parameters. A loss that reaches none of them has the gradient 0. The graph is kept, nothing is added to any
+    `.grad`.
     """
     features = _features(step, layers)
     own = _gradients(losses[name], features)
@@ -38,7 +39,9 @@ def inner_product(a: Float[Tensor, " k"], b: Float[Tensor, " k"]) -> Float[Tenso
 
 
 def _features(step: Step, layers: Sequence[str]) -> list[Tensor]:
-    tensors = [x for layer in layers or ("z",) for x in step.whole.get(layer, ())]
+    # Two heads have no outputs in common, but both have their gradients on the features.
+    named = dict.fromkeys("z" if layer.startswith("head.") else layer for layer in layers or ("z",))
+    tensors = [x for layer in named for x in step.whole.get(layer, ())]
     return [tensor for tensor in tensors if tensor.requires_grad]
 
 

@@ -6,7 +6,7 @@ from conftest import config, normal
 from torch.testing import assert_close
 
 from da.build import build
-from da.data.rows import Draw, TensorRows
+from da.data.rows import Draw, TensorRows, Twin, uniform
 from da.data.strong import StrongView
 
 
@@ -21,6 +21,23 @@ def test_a_batch_holds_the_same_rows_as_the_targets_without_labels():
         assert torch.equal(batch["target"].index, batch["target_strong"].index)
         assert not torch.equal(batch["target"].x, batch["target_strong"].x)
         assert (batch["target_strong"].y == -1).all()
+
+
+def test_the_twin_of_the_labelled_rows_is_the_same_rows_under_another_draw():
+    data = build(config("data=digits_demo", "data.labels_per_class=5").data, "data")
+    data.load(frozenset({"labeled", "labeled_twin"}))
+    for batch, _, _ in list(data.train_dataloader())[:3]:
+        for column in ("index", "y", "domain"):
+            assert torch.equal(getattr(batch["labeled"], column), getattr(batch["labeled_twin"], column))
+        assert (batch["labeled"].y >= 0).all()
+
+
+def test_a_twin_is_drawn_anew_and_the_same_every_time():
+    plain = TensorRows(torch.zeros(12, 3), torch.zeros(12), 0, lambda x, draw: x + uniform(draw, 3))
+    twin, draw = Twin(plain), Draw(torch.tensor([3, 7]), 5)
+    assert not torch.equal(twin[draw].x, plain[draw].x)
+    assert torch.equal(twin[draw].x, twin[draw].x)
+    assert torch.equal(twin[draw].x[1:], twin[Draw(torch.tensor([7]), 5)].x)
 
 
 @pytest.mark.parametrize("shape", [(12, 1, 16, 16), (12, 3, 8, 10), (12, 5), (12, 2, 30)])

@@ -14,10 +14,10 @@ from da.models.batch_norm import SharedBatchNorm
 from da.models.heads import BridgedHead
 from da.terms.base import Objective
 from da.terms.weights import Constraint, GradientBalance, Uncertainty
-from da.types import HIDDEN, Encoded, Samples, Step
+from da.types import HIDDEN, UNENCODED, Encoded, Samples, Step
 
 pytestmark = pytest.mark.ddp
-SIZES = {"source": 16, "target": 8, "target_strong": 8, "labeled": 4, "oracle": 8}
+SIZES = {"source": 16, "target": 8, "target_strong": 8, "labeled": 4, "labeled_twin": 4, "oracle": 8}
 BROKEN = "without gather"
 NODES = term_nodes()
 WEIGHTS = {
@@ -48,6 +48,8 @@ class Model(nn.Module):
     def forward(self, batch: dict) -> torch.Tensor:
         streams = {}
         for name, rows in batch.items():
+            if name in UNENCODED:
+                continue
             z, logits = self.net(rows.x)
             streams[name] = Encoded(z, logits, rows.y, rows.domain, rows.index, dict(self.net.watched))
         value = self.term(Step(streams, 0.5, batch, self.net))

@@ -17,11 +17,11 @@ from shifts import OTHER, classes
 from da.assemble import assemble
 from da.build import check
 from da.data.rows import Draw
-from da.doctor import examine, is_pretrained
+from da.doctor.advice import RULES
+from da.doctor.cli import examine, is_pretrained
+from da.doctor.report import command, lines
 from da.features import drawn_rows, raw_rows
 from da.run import run
-from da.transfer.advice import RULES
-from da.transfer.report import command
 from da.types import Samples
 
 QUICK = ("--permutations", 99)
@@ -138,6 +138,8 @@ def test_features_are_the_networks_if_it_is_pretrained_and_else_the_rows(tmp_pat
     assert examine(files, permutations=99).facts["features"] == "raw"
     by_net = examine(files, permutations=99, features="net")
     assert by_net.diagnosis.numbers == 16
+    assert any("whose weights are random" in line for line in lines(by_net, files))
+    assert max(map(len, lines(by_net, files))) <= 100
     assert not by_net.diagnosis.pretrained
     assert not is_pretrained(config(*files))
     photos = ("data=folder", "data.source=a", "data.target=b")

@@ -26,7 +26,7 @@ from da.models.state import load_checkpoint
 from da.run import run
 from da.transfer.curve import alphas, barrier, best
 from da.transfer.fusion import fuse
-from da.transfer.statistics import estimate_statistics, has_statistics, mixed_parts
+from da.transfer.statistics import estimate_statistics, stale_statistics
 from da.use import open_run
 
 NORM = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.2}"
@@ -246,17 +246,41 @@ def network(seed):
     return net.eval()
 
 
-def test_only_statistics_behind_what_was_mixed_are_forgotten():
+def test_statistics_no_longer_hold_behind_the_first_part_that_was_mixed():
+    a, b = (network(seed).state_dict() for seed in (0, 1))
+    both = ["backbone.1", "bottleneck.1"]
+    assert stale_statistics(fuse([a, b], [0.5, 0.5]), [a, b]) == both
+    assert stale_statistics(fuse([a, b], [0.5, 0.5], {"backbone": [0, 1]}), [a, b]) == both[1:]
+    assert stale_statistics(fuse([a, b], [0, 1], {"bottleneck": [1, 0]}), [a, b]) == both[1:]
+    assert stale_statistics(fuse([a, b], [0, 1], {"head": [0.5, 0.5]}), [a, b]) == []
+    assert stale_statistics(b, [a, b]) == []
+    without = Network(Mlp(4, [5]), 5, 3).state_dict()
+    assert stale_statistics(fuse([without, without], [0.5, 1.0]), [without]) == []
+
+
+def test_statistics_that_no_training_has_moved_stay_as_they_are():
+    a, b = (network(seed).state_dict() for seed in (0, 1))
+    for kind in ("running_mean", "running_var", "num_batches_tracked"):
+        b[f"backbone.1.{kind}"] = a[f"backbone.1.{kind}"].clone()  # of a backbone whose batch norms are frozen
+    mix = fuse([a, b], [0.3, 0.7])
+    assert stale_statistics(mix, [a, b]) == ["bottleneck.1"]
+    assert stale_statistics(mix, [a, b], of_one=["backbone.1.running_mean"]) == ["backbone.1", "bottleneck.1"]
+
+
+def test_statistics_of_a_batch_norm_that_only_the_first_has_are_estimated_anew(here):
+    mixed = fused("a", "plain2", "--common", "--alpha", 0.5, "--domains", "both")
+    assert "statistics of 1 batch norm layer estimated anew" in record_of("out.ckpt")["statistics"]
+    assert torch.equal(mixed["bottleneck.0.weight"], state_of("a")["bottleneck.0.weight"])
+    key = "bottleneck.1.running_mean"
+    assert not torch.equal(mixed[key], state_of("a")[key])
+
+
+def test_only_the_statistics_that_are_named_are_estimated():
     a, b = (network(seed).state_dict() for seed in (0, 1))
     backbone = fuse([a, b], [0.5, 0.5], {"backbone": [0, 1]})
-    assert mixed_parts(fuse([a, b], [0.5, 0.5]), [a, b]) == ("backbone", "bottleneck", "head")
-    assert mixed_parts(backbone, [a, b]) == ("bottleneck", "head")
-    assert mixed_parts(fuse([a, b], [0, 1], {"bottleneck": [1, 0]}), [a, b]) == ("bottleneck", "head")
-    assert mixed_parts(fuse([a, b], [0, 1], {"head": [0.5, 0.5]}), [a, b]) == ("head",)
-    assert mixed_parts(b, [a, b]) == ()
     net, x = network(0), [normal(7, 4, seed=i, dtype=torch.float32) for i in range(3)]
     net.load_state_dict(backbone)
-    assert estimate_statistics(net, x, ("bottleneck", "head")) == 3
+    assert estimate_statistics(net, x, ["bottleneck.1"]) == 3
     after = net.state_dict()
     assert all(torch.equal(after[key], b[key]) for key in b if key.startswith("backbone"))
     with torch.random.fork_rng(devices=[]):
@@ -271,12 +295,7 @@ def test_only_statistics_behind_what_was_mixed_are_forgotten():
     assert net.bottleneck[1].momentum == 0.1
     assert not any(module.training for module in net.modules())
     with pytest.raises(ValueError, match="no rows to estimate"):
-        estimate_statistics(net, [])
-
-
-def test_only_a_network_with_running_statistics_has_some():
-    assert has_statistics(network(0).state_dict())
-    assert not has_statistics(Network(Mlp(4, [5]), 5, 3).state_dict())
+        estimate_statistics(net, [], ["bottleneck.1"])
 
 
 # --- the sweep
@@ -301,12 +320,13 @@ def naive(state, name="plain"):
     return found
 
 
-def test_a_sweep_measures_what_a_naive_evaluation_of_each_mix_gives(here, capsys):
-    state = fused("plain", "plain2", "--sweep", "--points", 5)
+@pytest.mark.parametrize("networks", [("plain", "plain2"), ("plain2", "plain")])  # one of them is the better end
+def test_a_sweep_measures_what_a_naive_evaluation_of_each_mix_gives(here, capsys, networks):
+    state = fused(*networks, "--sweep", "--points", 5)
     out = capsys.readouterr().out
     table = rows()
     assert [row["alpha"] for row in table] == [0, 0.25, 0.5, 0.75, 1]
-    a, b = state_of("plain"), state_of("plain2")
+    a, b = map(state_of, networks)
     for row in table:
         expected = naive(fuse([a, b], [row["alpha"], 1 - row["alpha"]]))
         for key, value in expected.items():
@@ -314,7 +334,8 @@ def test_a_sweep_measures_what_a_naive_evaluation_of_each_mix_gives(here, capsys
     assert set(table[0]) == {"alpha", "infomax_rows", *expected}
     second, first = table[0]["source_loss"], table[-1]["source_loss"]
     heights = [row["source_loss"] - row["alpha"] * first - (1 - row["alpha"]) * second for row in table]
-    assert f"barrier, source validation rows: {max(heights):.4f} at" in out
+    said = f"{max(heights):.4f} at alpha" if max(heights) > 0 else "none"
+    assert f"barrier, source validation rows: {said}" in out
     chosen = max(table, key=lambda row: (row["source_acc"], -row["source_loss"]))["alpha"]
     assert record_of("out.ckpt")["shares"] == [chosen, 1 - chosen]
     assert_same(state, fuse([a, b], [chosen, 1 - chosen]))
@@ -438,9 +459,10 @@ def test_what_is_common_is_mixed_and_the_rest_reported(here, capsys):
 
 def test_a_soup_of_what_is_common_keeps_the_rest_of_the_first(here):
     write("part.ckpt", lambda state: state.pop("net.head.bias"))
-    nearly = ("plain", "--alpha", "0.3333333,0.3333333,0.3333333")  # which add up to a little less than 1
-    for words in (("--soup", "uniform"), ("--soup", "greedy"), ("--base", "plain", "--scale", "0.3"), nearly):
-        state = fused("plain", "part.ckpt", "--common", *words)
+    ways = (("--soup", "uniform"), ("--soup", "greedy"), ("--base", "plain", "--scale", "0.3"))
+    nearly = ("plain", "part.ckpt", "plain", "--alpha", "0.3333333,0.3333333,0.3333333")  # a little less than 1
+    for words in (nearly, *(("plain", "part.ckpt", *way) for way in ways)):
+        state = fused(*words, "--common")
         assert torch.equal(state["head.bias"], state_of("plain")["head.bias"])
 
 
@@ -488,7 +510,7 @@ WRONG = [
     (("plain", "plain2", "--run", "blobs"), "the classes of plain are 0, 1"),
     (("plain", "plain2", "--group", "hed=1"), "no parameter lies below 'hed'; there are backbone, head"),
     (("alone.ckpt", "alone2.ckpt"), "no checkpoint lies in the folder of a run.*--run RUN names one"),
-    (("alone.ckpt", "alone2.ckpt", "--run", "gone"), "gone has no config.yaml"),
+    (("plain", "plain2", "--run", "gone"), "gone has no config.yaml"),
     (("plain", "plain2", "--sweep", "--batches", "0"), "--batches 0 must be at least 1"),
     (("plain", "plain2", "--out", "gone/out.ckpt"), "--out gone/out.ckpt: there is no folder gone"),
     (("plain", "alone.ckpt", "--out", "alone.ckpt"), "--out alone.ckpt is one of the networks"),
@@ -517,7 +539,7 @@ WRONG = [
 @pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_what_is_wrong_is_named_and_nothing_written(here, words, message, capfd):
     wrong_files(here)
-    write("alone2.ckpt", lambda state: state.update({"net.head.bias": torch.ones(2)}), source="a")
+    write("alone2.ckpt", lambda state: None, source="c")
     before = sorted(here.rglob("*"))
     capfd.readouterr()
     assert call("fuse", *([] if "--out" in words else ["--out", "out.ckpt"]), *words) in (1, 2)
@@ -541,6 +563,18 @@ def test_the_run_of_its_source_stage_is_that_of_the_checkpoint(here):
     assert record_of("out.ckpt")["run"].endswith("/c")
 
 
+def test_a_disk_that_is_full_leaves_nothing(here, monkeypatch, capsys):
+    def full(content, path):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", full)
+    before = sorted(here.rglob("*"))
+    assert call("fuse", "plain", "plain2", "--out", "out.ckpt") == 1
+    assert capsys.readouterr().err == "error: no space left\n"
+    assert sorted(here.rglob("*")) == before
+
+
 def test_states_on_two_devices_are_named():
     state = {"w": torch.zeros(2)}
     with pytest.raises(ValueError, match="w is meta in network 2, but cpu in network 1"):
@@ -549,5 +583,5 @@ def test_states_on_two_devices_are_named():
 
 def test_what_the_trial_of_a_run_measures_leaves_the_random_numbers_alone(here):
     before = torch.get_rng_state()
-    Trial([here / "a"], batches=2).refreshed(fuse([state_of("a"), state_of("b")], [0.5, 0.5]), [state_of("a")])
+    Trial([here / "a"], batches=2).refreshed(fuse([state_of("a"), state_of("b")], [0.5, 0.5]), ["bottleneck.1"])
     assert torch.equal(torch.get_rng_state(), before)

@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from da.discrepancies.mmd import mmd2
-from da.transfer.advice import RULES, TABLE, Rule, method_of, suggest, to_compare
-from da.transfer.diagnosis import as_numbers, diagnose, effective_classes, overlap
-from da.transfer.findings import findings
+from da.doctor.advice import RULES, TABLE, Rule, method_of, suggest, to_compare
+from da.doctor.diagnosis import as_numbers, diagnose, effective_classes, overlap
+from da.doctor.findings import findings
 from da.transfer.label_shift import bbse, confusion, label_shift, saerens
 from da.transfer.shift import Judged, components, judge, mmd_test
 

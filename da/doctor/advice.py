@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from da.transfer.diagnosis import APART, SLIGHT, Diagnosis
+from da.doctor.diagnosis import APART, SLIGHT, Diagnosis
 
 UNEVEN = 0.75  # effective classes of the source, as a part of all
 FEW_A_CLASS, FEW = 20, 200  # rows: of the source a class, and of the target

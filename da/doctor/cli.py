@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from da.data.base import DomainData
-    from da.transfer.report import Report
+    from da.doctor.report import Report
 
 Choice = Literal["auto", "net", "raw"]
 
@@ -50,10 +50,10 @@ def examine(
     Raises FileNotFoundError or ValueError for data, a network or options that are no good.
     """
     from da.compose import compose_config
-    from da.transfer.advice import suggest
-    from da.transfer.diagnosis import diagnose
-    from da.transfer.findings import findings
-    from da.transfer.report import Report, command
+    from da.doctor.advice import suggest
+    from da.doctor.diagnosis import diagnose
+    from da.doctor.findings import findings
+    from da.doctor.report import Report, command
 
     cfg = compose_config(words)
     pretrained = is_pretrained(cfg)
@@ -95,7 +95,6 @@ def _read(cfg: "DictConfig", kind: str, most: int) -> "tuple[DomainData, Tensor,
     from da.compose import one_line
     from da.features import drawn_rows, raw_rows
     from da.features import features as encode
-    from da.models.state import load_network
 
     _show_plainly(cfg, kind)
     torch.manual_seed(cfg.seed)  # of a network that is not pretrained
@@ -106,11 +105,10 @@ def _read(cfg: "DictConfig", kind: str, most: int) -> "tuple[DomainData, Tensor,
     if kind == "raw":
         z_s, z_t = raw_rows(data, most)
     else:
-        if cfg.init_from is not None:
-            load_network(net, cfg.init_from)
         encoded = [encode(data, net, role, most) for role in ("source", "target")]
         # What lies behind the backbone has learnt nothing, unless the whole network was trained.
-        z_s, z_t = (part.backbone.flatten(1) if cfg.init_from is None else part.z for part in encoded)
+        whole = cfg.init_from is not None and cfg.init_parts is None
+        z_s, z_t = (part.z if whole else part.backbone.flatten(1) for part in encoded)
     data.load(frozenset())  # which looks for leaks
     return data, z_s, drawn_rows(data, "source", most).y, z_t
 
@@ -126,8 +124,8 @@ def _show_plainly(cfg: "DictConfig", kind: str) -> None:
             cfg.data.augment = None
     elif "val_fraction" in cfg.data:
         cfg.data.val_fraction = 0.0  # then they are read as they are validated: without augmentation
-    if cfg.data.get("cache_features") and (kind == "raw" or cfg.init_from is not None):
-        cfg.data.cache_features = False  # which holds what the backbone gave before `init_from`
+    if kind == "raw" and cfg.data.get("cache_features"):
+        cfg.data.cache_features = False
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -162,8 +160,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _doctor(chosen: argparse.Namespace) -> None:
     # Imported here: PyTorch takes seconds, which --help and mistakes in the options save.
+    from da.doctor.report import lines
     from da.record import write_whole
-    from da.transfer.report import lines
 
     started = time.monotonic()
     report = examine(chosen.options, chosen.rows, chosen.permutations, chosen.folds, chosen.seed, chosen.features)

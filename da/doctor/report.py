@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from da.transfer.advice import Suggestion, to_compare
-from da.transfer.diagnosis import Diagnosis, as_numbers
-from da.transfer.findings import Finding
+from da.doctor.advice import Suggestion, to_compare
+from da.doctor.diagnosis import Diagnosis, as_numbers
+from da.doctor.findings import Finding
 
 COLUMNS = 100
 
@@ -79,21 +79,18 @@ def _header(report: Report) -> list[str]:
     share = f"{d.counts[largest] / d.rows[0]:.1%} {facts['classes'][largest]}"
     kind = "raw rows" if facts["features"] == "raw" else f"backbone of net={facts['net']}"
     known = "" if facts["features"] == "raw" else ", pretrained" if d.pretrained else ", whose weights are random"
-    text = [
-        f"{facts['source']} -> {facts['target']}, {len(d.counts)} classes. Target labels are not read.",
-        f"     source    {d.rows[0]} of {facts['source_rows']} rows, {d.effective:.1f} "
-        f"effective classes, most are {share}",
-        f"     target    {d.rows[1]} of {facts['target_rows']} rows",
-        f"     features  {kind}{known}: {d.components} components of {d.numbers} numbers, "
-        f"{d.variance:.0%} of their variance",
-    ]
+    text = _wrapped(f"{facts['source']} -> {facts['target']}, {len(d.counts)} classes. Target labels are not read.", "")
+    source = f"{d.rows[0]} of {facts['source_rows']} rows, {d.effective:.1f} effective classes, most are {share}"
+    looked_at = f"{d.components} components of {d.numbers} numbers, {d.variance:.0%} of their variance"
+    parts = [("source", source), ("target", f"{d.rows[1]} of {facts['target_rows']} rows")]
+    parts.append(("features", f"{kind}{known}: {looked_at}"))
     notes = list(facts["leaks"])
     if facts["left_out"]:
         notes.append(f"classes with too few rows, not looked at one by one: {', '.join(facts['left_out'])}")
     if facts["standardise"] == "each":
         notes.append("data.standardise=each: every domain has its own scale, which hides shifts of mean and scale")
-    for note in notes:
-        text += _wrapped(note, "     note      ", " " * 15)
+    for name, said in [*parts, *(("note", note) for note in notes)]:
+        text += _wrapped(said, f"     {name:8}  ", " " * 15)
     return text
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from da.transfer.diagnosis import APART, FAR, NEGLIGIBLE, NOVEL, Diagnosis, Estimate
+from da.doctor.diagnosis import APART, FAR, NEGLIGIBLE, NOVEL, Diagnosis, Estimate
 from da.transfer.probes import Distance
 
 SHOWN = 8  # classes in a table

@@ -1,0 +1,1 @@
+"""What kind of shift there is between two domains, and what to try."""

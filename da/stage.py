@@ -1,0 +1,145 @@
+"""One stage of training: a method, its trainer, and the checkpoints that it leaves."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from da.assemble import write_data_file
+from da.build import build
+from da.callbacks.averaging import Averaging, check_same_averaging
+from da.callbacks.progress import make_progress, on_terminal
+from da.callbacks.seeding import SeedEachBatch
+from da.callbacks.selection import Scores
+from da.data.base import DomainData
+from da.methods.base import Method
+from da.models.network import Network
+from da.models.state import check_fits, load_checkpoint
+from da.types import Role
+
+CHECKPOINTS, SELECTED = "checkpoints", "selected.ckpt"
+
+
+class Fitted(NamedTuple):
+    """A finished training stage."""
+
+    method: Method
+    trainer: pl.Trainer
+    scores: Scores
+    last: Path
+    selected: Path
+
+
+def fit(
+    cfg: DictConfig,
+    stage: str,
+    net: Network,
+    data: DomainData,
+    folder: Path,
+    selection_metric: str,
+    loggers: Sequence[Logger] = (),
+    resume: str | None = None,
+) -> Fitted:
+    """Train the method that the config holds under `stage` ("method" or "pretrain")."""
+    method = build_method(cfg, stage, net)
+    data.load(method.streams, method.evaluated)
+    if leads():
+        write_data_file(data, Path(cfg.run_dir))
+    validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
+    classes: dict[Role, int] = {role: data.num_classes_of(role) for role in ("source", "target")}
+    scores = Scores(classes, validators, selection_metric)
+    checkpoints = folder / CHECKPOINTS
+    monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
+    averaging = build_averaging(cfg)
+    label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
+    trainer = build_trainer(
+        cfg,
+        folder,
+        callbacks=[
+            *(*averaging, scores, SeedEachBatch(cfg.seed), *monitors),
+            *(make_progress(label), *_savers(checkpoints, scores)),
+        ],
+        logger=[CSVLogger(folder, name="", version=""), *loggers],
+        enable_progress_bar=on_terminal(),
+    )
+    if resume is not None:
+        checkpoint = load_checkpoint(resume)
+        check_fits(checkpoint["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
+        check_same_averaging(checkpoint, averaging, resume)
+    try:
+        trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
+    except FloatingPointError as error:
+        kept = f"; the last good checkpoint is {checkpoints / 'last.ckpt'}" if trainer.current_epoch else ""
+        raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
+    return Fitted(method, trainer, scores, checkpoints / "last.ckpt", checkpoints / SELECTED)
+
+
+def build_method(cfg: DictConfig, stage: str, net: Network) -> Method:
+    """Build the method that the config holds under `stage`, to train `net`; a source stage trains all of it."""
+    tuning = build(cfg.tuning, "tuning") if stage == "method" and cfg.get("tuning") else None
+    if tuning is not None:
+        tuning.prepare(net)
+    optimizer, lr_schedule = build(cfg.optimizer, "optimizer"), build(cfg.lr_schedule, "lr_schedule")
+    method: Method = build(cfg[stage], stage, net=net, optimizer=optimizer, lr_schedule=lr_schedule)
+    method.tuning = tuning
+    return method
+
+
+def build_averaging(cfg: DictConfig) -> list[Averaging]:
+    """Build what averages the network over its training, if the config asks for it."""
+    return [build(cfg.averaging, "averaging")] if cfg.get("averaging") else []
+
+
+def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
+    """Build the trainer of the config, with what no run lets Lightning decide."""
+    trainer: pl.Trainer = build(
+        cfg.trainer,
+        "trainer",
+        default_root_dir=folder,
+        use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        **options,
+    )
+    return trainer
+
+
+def _savers(folder: Path, scores: Scores) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """What writes selected.ckpt and last.ckpt; the second one last, so that it knows of the first."""
+    selected = ModelCheckpoint(
+        folder,
+        filename="selected",
+        monitor=scores.monitor,
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    return selected, last
+
+
+def leads() -> bool:
+    """Whether this is the first of the processes that train together; known before they meet."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+def quiet() -> None:
+    """Silence what Lightning says about things that are so on purpose."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        ".*treespec, LeafSpec.* is deprecated.*",
+        ".*does not have many workers.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",  # a frozen copy of the network
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*find_unused_parameters=True was specified.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message)

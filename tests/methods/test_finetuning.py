@@ -1,0 +1,107 @@
+"""Terms for fine-tuning in whole runs: on classes of their own, acting, and resumed without learning anew."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import config, normal
+
+from da.callbacks.selection import Scores
+from da.models.state import load_checkpoint
+from da.run import run
+from da.terms.co_tuning import CoTuning
+
+TERMS = ["lwf", "co_tuning", "bi_tuning"]
+SHORT = ("trainer=smoke", "trainer.limit_train_batches=6", "trainer.max_epochs=2", "figures=none", "monitor=none")
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A source of three classes and a target of four others, and the checkpoint of a run on that source."""
+    folder = tmp_path_factory.mktemp("source")
+    for seed, (name, c) in enumerate((("a", 3), ("b", 4))):
+        y = np.arange(120) % c
+        x = normal(120, 6, seed=seed).numpy() + 2 * np.eye(6)[y + seed]
+        np.savez(folder / f"{name}.npz", x=x, y=[f"{name}{k}" for k in y])
+    options = (
+        "data=tensors",
+        "net=mlp",
+        f"data.source={folder}/a.npz",
+        f"data.target={folder}/b.npz",
+        "data.label_sets=separate",
+        "data.batch_size.labeled=16",
+        "data.steps_per_epoch=6",
+        *SHORT,
+    )
+    run(config(*options, "method=source_only", "optimizer.lr=0.1", "trainer.max_epochs=10", run_dir=folder / "run"))
+    return (*options, f"init_from={folder}/run/checkpoints/last.ckpt", "method=labeled_only")
+
+
+def train(folder, *overrides):
+    results = run(config(*overrides, run_dir=folder))
+    return results, load_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"]
+
+
+def difference(a, b, part=""):
+    return max(float((a[k].double() - b[k].double()).abs().max()) for k in a if k in b and k.startswith(part))
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_lambda_moves_the_features_where_each_domain_has_its_own_classes(name, start, tmp_path):
+    runs = {}
+    for weight in (0.0, 1.0):
+        runs[weight] = train(tmp_path / str(weight), *start, f"term={name}", f"method.weights.{name}.value={weight}")
+    _, plain = train(tmp_path / "plain", *start)
+    assert difference(plain, runs[0.0][1], "net.") == 0.0
+    assert difference(runs[0.0][1], runs[1.0][1], "net.backbone") > 1e-6
+    results = runs[1.0][0]
+    assert set(results["forgetting"]) == {"before", "last", "selected"}
+    assert "source" not in results["target_labels"]
+    assert "labeled" in results["target_labels"]
+
+
+def test_lwf_keeps_the_old_classifiers_answers(start, tmp_path):
+    """On the rows that it sees they are nearer to those of the start than without it."""
+    loss = {}
+    for weight in (0.0, 3.0):
+        overrides = (*start, "term=lwf", f"method.weights.lwf.value={weight}", "optimizer.lr=0.05")
+        train(tmp_path / str(weight), *overrides, "trainer.log_every_n_steps=1")
+        lines = (tmp_path / str(weight) / "metrics.csv").read_text().splitlines()
+        column = lines[0].split(",").index("train/lwf")
+        loss[weight] = [float(value) for line in lines[1:] if (value := line.split(",")[column])][-1]
+    assert 0 < loss[3.0] < 0.5 * loss[0.0]
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_resumed_run_equals_one_never_stopped_and_does_not_fit_again(name, start, tmp_path, monkeypatch):
+    fitted = []
+    fit = CoTuning.fit
+    monkeypatch.setattr(CoTuning, "fit", lambda self, rows: fitted.append(len(rows["labeled"].y)) or fit(self, rows))
+    overrides = (*start, f"term={name}")
+    _, whole = train(tmp_path / "whole", *overrides)
+
+    def cut(self, trainer, module, batch, batch_idx):
+        if trainer.current_epoch == 1 and batch_idx == 1:
+            raise PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Scores, "on_train_batch_start", cut)
+        with pytest.raises(PowerCutError):
+            train(tmp_path / "cut", *overrides)
+    assert json.loads((tmp_path / "cut/results.json").read_text())["status"] == "failed"
+    _, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
+    assert difference(whole, resumed) == 0.0
+    assert fitted == ([20, 20] if name == "co_tuning" else [])  # four classes, five labels each: whole, and cut
+
+
+def test_the_relation_is_learned_from_the_start_and_from_the_sources_head(start, tmp_path):
+    _, state = train(tmp_path, *start, "term=co_tuning", "method.terms.co_tuning.relation=direct")
+    relation = state["objective.terms.co_tuning.relation"]
+    assert relation.shape == (4, 3)
+    torch.testing.assert_close(relation.sum(dim=1), torch.ones(4))
+    assert relation[0].argmax() == 1  # b0 lies where a1 does

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import config, options
+from conftest import call, config, options
 
 from da.run import run
 from da.settings import config_hash
@@ -149,6 +149,51 @@ def test_a_run_of_the_tables_gives_its_number_again(experiment, task, method, tm
     ]
     # Another machine sums in another order: a few rows near the border may change sides.
     assert found == pytest.approx(float(row["target_acc_last"]), abs=0.01)
+
+
+RANKING = ROOT / "benchmarks/ranking"
+RANKING_TABLES = load(RANKING / "tables.py")
+NETS = ("mobilenet_v2", "squeezenet1_0", "efficientnet_lite0")
+
+
+def test_the_table_of_the_rankings_is_made_of_scores_and_runs():
+    assert (RANKING / "table.md").read_text() == RANKING_TABLES.page()
+
+
+def test_every_candidate_was_trained_as_the_config_still_says_and_scored():
+    runs = RANKING_TABLES.read(RANKING / "results.csv")
+    found = {(*RANKING_TABLES.key(row), row["method"], row["seed"]): row["config_hash"] for row in runs}
+    assert len(found) == len(runs)
+    wanted, files = set(), set()
+    for task in RANKING_TABLES.read(RANKING / "candidates.csv"):
+        experiment, target = task["experiment"], task["target"]
+        keys = {(net, experiment, source, target) for net in NETS for source in task["sources"].split()}
+        wanted |= {(*key, method, seed) for key in keys for method in task["methods"].split() for seed in "012"}
+        for labels in task["labels"].split():
+            files.add(RANKING / f"scores/{experiment}-{target}-{labels}.csv")
+            rows = RANKING_TABLES.read(RANKING / f"scores/{experiment}-{target}-{labels}.csv")
+            assert {RANKING_TABLES.key(row) for row in rows} == keys
+            assert {row["target_labels"] for row in rows} == {labels}
+    assert found.keys() == wanted
+    assert set((RANKING / "scores").glob("*")) == files
+    for net, data, source, target, method, seed in sorted(wanted)[::20]:
+        task = f"data.source={source}", f"data.target={target}", f"method={method}", f"seed={seed}"
+        hashed = config_hash(config(f"experiment={data}", f"net={net}", *task))
+        assert hashed == found[net, data, source, target, method, seed]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="DA_DATA_ROOT names no folder")
+def test_a_ranking_gives_its_scores_again(tmp_path):
+    words = "experiment=office_caltech10", "net=squeezenet1_0", "data.source=dslr", "data.target=webcam"
+    assert call("rank", *words, "--rows", "1000", "--target-labels", "few", "--out", tmp_path / "again.csv") == 0
+    (again,) = RANKING_TABLES.read(tmp_path / "again.csv")
+    rows = RANKING_TABLES.read(RANKING / "scores/office_caltech10-webcam-few.csv")
+    (row,) = [row for row in rows if RANKING_TABLES.key(row) == RANKING_TABLES.key(again)]
+    for score in RANKING_TABLES.SCORES:
+        assert bool(row[score]) == bool(again[score])
+        if row[score]:
+            assert float(again[score]) == pytest.approx(float(row[score]), rel=0.02, abs=0.01), score
 
 
 @pytest.mark.real

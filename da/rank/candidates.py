@@ -24,6 +24,7 @@ from da.data.rows import Subset, stable_seed
 from da.data.streams import few_rows
 from da.discrepancies.mmd import mmd2
 from da.features import features, training_rows
+from da.models.heads import DomainHeads
 from da.models.network import Network
 from da.transfer import scores
 from da.transfer.probes import Distance, knn_accuracy, linear_probe, proxy_a_distance, source_probabilities
@@ -115,7 +116,10 @@ def score_candidate(found: Candidate, labels: str, most: int) -> None:
     if labels != "none":
         chosen = labelled_rows(data, labels, most)
         shown = features(data, net, "target", labels=True, chosen=chosen)
-        pretrained = shown.logits.softmax(dim=1) if cfg.init_from is not None else _pretrained(cfg, net, chosen, labels)
+        pretrained = _pretrained(cfg, net, chosen, labels)
+        if cfg.init_from is not None and cfg.init_parts is None:  # the head is the checkpoint's too
+            logits = net.head.own("source", shown.logits) if isinstance(net.head, DomainHeads) else shown.logits
+            pretrained = logits.softmax(dim=1)
         evidence = evidence._replace(z=shown.backbone.flatten(1), y=shown.y, pretrained=pretrained)
     score(evidence, found)
     found.rows = len(evidence.z_s) + len(evidence.z_t) + len(() if evidence.z is None else evidence.z)
@@ -167,7 +171,7 @@ def labelled_rows(data: DomainData, labels: str, most: int) -> Tensor:
     y = training_rows(data, "target").y
     rows = (y != HIDDEN).nonzero().flatten()
     if labels == "few" and len(rows):
-        rows = rows[few_rows(y[rows], data.labels_per_class, data.num_classes, data.seed)]
+        rows = rows[few_rows(y[rows], data.labels_per_class, data.num_classes_of("target"), data.seed)]
     elif len(rows) > most:
         generator = torch.Generator().manual_seed(stable_seed("labelled"))
         rows = rows[torch.randperm(len(rows), generator=generator)[:most].sort().values]

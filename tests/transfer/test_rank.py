@@ -279,6 +279,17 @@ def test_weights_of_a_run_are_ranked_as_they_are_and_their_own_classes_are_those
     assert float(trained["leep_pretrained"]) == pytest.approx(expected, rel=1e-5)
 
 
+def test_domains_with_classes_of_their_own_are_ranked_too(rank):
+    """Three classes in the source, five others in the target."""
+    x, y = clouds(0.0, 1)
+    np.savez("a.npz", x=x, y=np.array(["p", "q", "r"])[y])
+    np.savez("b.npz", x=x, y=np.array(list("vwxyz"))[np.arange(len(x)) % 5])
+    words = ("data=tensors", "net=mlp", "data.source=a.npz", "data.target=b.npz", "data.label_sets=separate")
+    _, (row,) = rank(*words, "data.labels_per_class=6", "--target-labels", "few")
+    for name in WITH_LABELS[:-2]:
+        assert math.isfinite(float(row[name])), name
+
+
 def test_the_a_distance_and_its_interval_are_those_of_the_features(arrays, rank):
     _, (row,) = rank(*arrays, "data.source=near.npz", "--rows", "50")
     (candidate,) = compose_candidates([*arrays, "data.source=near.npz"])

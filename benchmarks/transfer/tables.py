@@ -47,6 +47,7 @@ def collect(runs: Path, name: str) -> None:
             )
     order = {variant: i for i, variant in enumerate([*plan["starts"], *plan["variants"]])}
     rows.sort(key=lambda row: (order[row["variant"]], *(float(row[key] or 0) for key in plan["over"]), row["seed"]))
+    (HERE / "results").mkdir(exist_ok=True)
     with (HERE / "results" / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["variant", *plan["over"], "seed", *MEASURED], lineterminator="\n")
         writer.writeheader()
@@ -109,6 +110,7 @@ def _cell(values: list[str]) -> str:
 
 def write_tables() -> None:
     """Write the page of every suite that has results."""
+    (HERE / "tables").mkdir(exist_ok=True)
     for path in sorted((HERE / "results").glob("*.csv")):
         (HERE / "tables" / f"{path.stem}.md").write_text(page(path.stem))
 

@@ -74,6 +74,7 @@ def test_a_teacher_that_is_certain_leaves_no_nan():
     log_p = torch.tensor([[[0.0, -torch.inf]], [[-1e4, 0.0]]], dtype=torch.float64)
     for found in (union(log_p, 0.0), intersection(log_p, 0.0), extension(log_p, by_entropy(log_p), 0.0)):
         assert soft_labels(found, 2.0, "soft").isfinite().all()
+    assert union(log_p, 1.0).kept.all()  # a threshold that is just reached
 
 
 def test_weights_by_entropy_are_in_proportion_to_exp_minus_the_entropy():

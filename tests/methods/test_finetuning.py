@@ -1,6 +1,8 @@
 """Terms for fine-tuning in whole runs: on classes of their own, acting, and resumed without learning anew."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import torch
 from conftest import config, normal
 
 from da.callbacks.selection import Scores
+from da.methods.base import JointMethod
+from da.models.network import Network
 from da.models.state import load_checkpoint
 from da.run import run
 from da.terms.co_tuning import CoTuning
@@ -97,6 +101,40 @@ def test_a_resumed_run_equals_one_never_stopped_and_does_not_fit_again(name, sta
     _, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert difference(whole, resumed) == 0.0
     assert fitted == ([20, 20] if name == "co_tuning" else [])  # four classes, five labels each: whole, and cut
+
+
+def test_the_network_does_not_run_on_the_second_view_and_the_key_network_on_nothing_else(start, tmp_path, monkeypatch):
+    steps, seen = [], []
+    forward, step = Network.forward, JointMethod.training_step
+
+    def watched(self, batch, batch_idx):
+        seen.clear()
+        loss = step(self, batch, batch_idx)
+        steps.append((batch, list(seen)))
+        return loss
+
+    monkeypatch.setattr(Network, "forward", lambda net, x: seen.append((net.training, x)) or forward(net, x))
+    monkeypatch.setattr(JointMethod, "training_step", watched)
+    train(tmp_path, *start, "term=bi_tuning", "trainer.max_epochs=1")
+    assert len(steps) == 6
+    for batch, ((training, x), (key_training, key_x)) in steps:
+        assert (training, key_training) == (True, False)
+        assert torch.equal(x, batch["labeled"].x)
+        assert torch.equal(key_x, batch["labeled_twin"].x)
+
+
+@pytest.mark.ddp
+def test_on_two_processes_all_rows_are_fitted_on_and_the_network_is_that_of_one(start, tmp_path):
+    options = [word for word in start if not word.startswith("trainer")]
+    words = [*options, "term=[lwf,co_tuning,bi_tuning]", "trainer.max_epochs=1", "net.backbone.dropout=0.0"]
+    states = []
+    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
+        command = [sys.executable, "-m", "da", "train", *words, f"trainer={trainer}", f"run_dir={tmp_path / name}"]
+        subprocess.run(command, check=True, capture_output=True)
+        states.append(load_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"])
+    assert json.loads((tmp_path / "two/results.json").read_text())["world_size"] == 2
+    assert difference(*states, "objective.terms.co_tuning") < 1e-6
+    assert difference(*states) < 1e-6  # float32, and the sums of the two processes in another order
 
 
 def test_the_relation_is_learned_from_the_start_and_from_the_sources_head(start, tmp_path):

@@ -1,6 +1,8 @@
 """Distillation against closed forms and the papers' loops."""
 
+import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from processes import on_processes
 from torch import nn
 from torch.testing import assert_close
 
+from da.models.heads import DomainHeads
 from da.terms.distillation import (
     FeatureDistillation,
     LogitDistillation,
@@ -67,6 +70,41 @@ def test_the_teacher_may_come_from_the_checkpoint_of_a_run(cls, tmp_path):
     loaded.prepare(step.net)
     direct.prepare(other)
     assert_close(loaded(step), direct(step), rtol=0, atol=0)
+
+
+def own_heads():
+    """Three classes of the source and four of the target."""
+    return Net(head=partial(DomainHeads, target_classes=4))
+
+
+def test_learning_without_forgetting_is_on_the_source_s_head_for_the_target_s_rows():
+    net = own_heads()
+    term, start = LogitDistillation(2.0, streams=["labeled"], layer=None), copy.deepcopy(net)
+    term.prepare(net)
+    assert term.layers == ("head.source",)
+    perturbed(net).watch(term.layers)
+    step = make_step()
+    rows, x = step.streams["labeled"], step.batch["labeled"].x
+    z, logits = net(x)
+    seen = rows._replace(z=z, logits=net.logits_of("target", logits), layers=dict(net.watched))
+    value = term(step._replace(streams={"labeled": seen}, net=net))
+    expected = 0.0
+    for new, old in zip(net.head.source(z).tolist(), start.head.source(start(x)[0]).tolist(), strict=True):
+        p, q = ([math.exp(a / 2) / sum(math.exp(b / 2) for b in row) for a in row] for row in (old, new))
+        expected += 4 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / len(x)
+    assert_close(value.detach(), torch.tensor(expected, dtype=torch.float64))
+    value.backward()
+    assert net.head.source.weight.grad.abs().max() > 0
+    assert net.head.target.weight.grad is None or net.head.target.weight.grad.abs().max() == 0
+
+
+def test_where_there_is_one_head_the_source_s_classifier_is_that_one():
+    step = make_step()
+    terms = [LogitDistillation(layer=layer) for layer in (None, "logits")]
+    for term in terms:
+        term.prepare(step.net)
+    assert terms[0].layers == ()
+    assert_close(terms[0](step), terms[1](step), rtol=0, atol=0)
 
 
 def test_needs_a_teacher():
@@ -218,6 +256,7 @@ def test_more_rows_than_asked_for_are_thinned_out_in_the_triplets_only():
     ("make", "message"),
     [
         (lambda: LogitDistillation(0.0), "temperature must be positive, got 0"),
+        (lambda: LogitDistillation(layer="probabilities"), "layer=probabilities are softened no more"),
         (lambda: LogitDistillation(streams=["source", "source"]), "streams must be one or more different names"),
         (lambda: RelationDistillation(angle_weight=-1.0), "angle_weight=-1.0"),
         (lambda: RelationDistillation(angle_rows=2), "angle_rows=2"),

@@ -143,6 +143,17 @@ def test_a_weight_that_cannot_work_is_refused(make, message):
         make()
 
 
+def test_two_heads_are_compared_on_the_features_that_both_have():
+    """A loss of one head has no gradient on the outputs of the other."""
+    step, z = joined()
+    ours, theirs = (z @ normal(5, 3, seed=seed) for seed in (8, 9))
+    step = step._replace(whole={"z": (z,), "head.source": (ours,)})
+    losses = {"lwf": ours.square().mean(), "task": theirs.square().mean()}
+    for name, gradient in shared_gradients("lwf", losses, step, ("head.source",)).items():
+        (expected,) = torch.autograd.grad(losses[name], z, retain_graph=True)
+        assert_close(gradient, expected.flatten())
+
+
 def test_shared_gradients_go_to_the_features_or_else_to_the_parameters():
     step, z = joined()
     entropy = Entropy()(step)

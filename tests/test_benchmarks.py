@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import call, config, options
 
+from da.compose import combinations
 from da.run import run
 from da.settings import config_hash
 
@@ -194,6 +195,41 @@ def test_a_ranking_gives_its_scores_again(tmp_path):
         assert bool(row[score]) == bool(again[score])
         if row[score]:
             assert float(again[score]) == pytest.approx(float(row[score]), rel=0.02, abs=0.01), score
+
+
+TRANSFER = ROOT / "benchmarks/transfer"
+TRANSFER_TABLES, TRANSFER_SWEEP = load(TRANSFER / "tables.py"), load(TRANSFER / "sweep.py")
+SUITES = sorted(path.stem for path in (TRANSFER / "results").glob("*.csv"))
+
+
+def planned(suite):
+    """The options of every run of a suite, by variant, values swept over and seed."""
+    over = TRANSFER_SWEEP.suite(suite)["over"]
+    for stage, sweeps in TRANSFER_SWEEP.commands(suite, []):
+        for words in sweeps:
+            for one in combinations(words):
+                options = dict(word.partition("=")[::2] for word in one)
+                swept = () if stage == "starts" else tuple(options[key] for key in over)
+                variant = options["hydra.sweep.dir"].rpartition("/")[2]
+                yield (variant, *swept, options["seed"]), [word for word in one if not word.startswith("hydra.")]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_table_of_transfer_is_made_of_its_results(suite):
+    assert (TRANSFER / f"tables/{suite}.md").read_text() == TRANSFER_TABLES.page(suite)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_variant_of_transfer_was_run_as_the_config_still_says(suite):
+    over = TRANSFER_SWEEP.suite(suite)["over"]
+    rows = list(csv.DictReader((TRANSFER / f"results/{suite}.csv").read_text().splitlines()))
+    found = {(row["variant"], *(row[key] for key in over if row[key]), row["seed"]): row for row in rows}
+    plan = dict(planned(suite))
+    assert found.keys() == plan.keys()
+    assert len(rows) == len(plan)
+    for key, words in plan.items():
+        if key[-1] == "1":
+            assert config_hash(config(*words)) == found[key]["config_hash"], key
 
 
 @pytest.mark.real

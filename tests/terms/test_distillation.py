@@ -16,9 +16,8 @@ from da.terms.distillation import (
     FeatureDistillation,
     LogitDistillation,
     RelationDistillation,
-    cosines,
-    relative_distances,
 )
+from da.terms.relations import cosines, relative_distances
 
 DISTILLATIONS = [LogitDistillation, FeatureDistillation, RelationDistillation]
 

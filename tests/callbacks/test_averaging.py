@@ -78,16 +78,17 @@ def test_ema_is_the_recursion_over_the_weights_after_each_batch(tmp_path, seen, 
             assert value == seen[0][-1][key] == 12
 
 
-def test_swa_is_the_mean_of_the_weights_after_each_batch_from_the_start_on(tmp_path, seen):
-    _, last = train(tmp_path, *SWA)
+@pytest.mark.parametrize(("start", "batches"), [(0.4, 7), (0.0, 12)])
+def test_swa_is_the_mean_of_the_weights_after_each_batch_from_the_start_on(tmp_path, seen, start, batches):
+    _, last = train(tmp_path, "averaging=swa", f"averaging.start={start}")
     after, validated = seen
-    late = [state for t, state in enumerate(after) if t / 11 >= 0.4]
-    assert len(late) == 7
+    late = [state for t, state in enumerate(after) if t / 11 >= start]
+    assert len(late) == batches
     for key, value in net_of(last).items():
         if value.is_floating_point():
             assert_close(value, torch.stack([state[key] for state in late]).mean(dim=0), atol=1e-6, rtol=1e-5)
-            first = torch.stack([state[key] for state in late[:1]]).mean(dim=0)
-            assert_close(validated[0][key], first)  # after 6 batches, one of them averaged
+            early = torch.stack([state[key] for state in late[: batches - 6]]).mean(dim=0)
+            assert_close(validated[0][key], early, atol=1e-6, rtol=1e-5)  # after six batches
 
 
 def test_before_its_start_swa_shows_the_network_as_it_is(tmp_path, seen):
@@ -150,6 +151,23 @@ def test_a_finished_run_that_is_resumed_is_tested_with_the_average(tmp_path):
     once, _ = train(tmp_path, "method=dann", *EMA)
     again, _ = train(tmp_path, "method=dann", *EMA, f"resume={tmp_path / 'checkpoints/last.ckpt'}")
     assert again["test"] == once["test"]
+
+
+def test_training_goes_on_after_a_validation_within_an_epoch(tmp_path):
+    often = "+trainer.val_check_interval=0.5"
+    _, plain = train(tmp_path / "plain", often)
+    _, last = train(tmp_path / "run", *EMA, often)
+    trained = last["callbacks"]["averaging.ema"]["trained"]
+    assert all(torch.equal(trained[key], value) for key, value in net_of(plain).items())
+
+
+def test_an_epoch_without_validation_ends_in_a_checkpoint_of_the_average(tmp_path, monkeypatch, seen):
+    saved = []
+    keep = Ema.state_dict
+    monkeypatch.setattr(Ema, "state_dict", lambda self: saved.append(keep(self)) or keep(self))
+    train(tmp_path, *EMA, "+trainer.check_val_every_n_epoch=2")
+    assert [state["count"] for state in saved] == [6, 12]
+    assert all(torch.equal(value, seen[0][5][key]) for key, value in saved[0]["trained"].items())
 
 
 def test_a_run_is_resumed_with_the_averaging_that_it_had(tmp_path):

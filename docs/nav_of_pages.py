@@ -9,7 +9,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Replace an entry that ends in a slash by the folder's index and its pages, in alphabetical order."""
     for entry in config.nav:
         for title, target in entry.items():
-            if target.endswith("/"):
+            if isinstance(target, str) and target.endswith("/"):
                 pages = sorted((Path(config.docs_dir) / target).glob("*.md"))
                 entry[title] = [f"{target}index.md", *(f"{target}{p.name}" for p in pages if p.stem != "index")]
     return config

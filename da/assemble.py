@@ -34,7 +34,7 @@ def assemble(cfg: DictConfig, **rows: Any) -> tuple[DomainData, Network]:
         raise ValueError(f"net.num_classes={net.num_classes}, but data.num_classes={data.num_classes}: set them equal")
     _load_start(cfg, net, data)  # before its features are cached
     if cfg.data.get("cache_features"):
-        _cache_features(net, data)
+        cache_features(net, data)
     _check_net_reads_data(cfg, net, data)
     return data, net
 
@@ -66,7 +66,11 @@ def _load_start(cfg: DictConfig, net: Network, data: DomainData) -> None:
         data.notices.append(f"{', '.join(left)} of the network not taken from {cfg.init_from}")
 
 
-def _cache_features(net: Network, data: DomainData) -> None:
+def cache_features(net: Network, data: DomainData) -> None:
+    """Let the data give what the network's frozen backbone makes of its rows, computed once; ValueError where it can't.
+
+    Before any row is read, and with the weights that the backbone is to have.
+    """
     if not isinstance(data, RecordData):
         raise ValueError(f"data.cache_features=true: {type(data).__name__} can't; data that are read from files can")
     if not net.freeze_backbone:

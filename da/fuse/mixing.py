@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from da.fuse.trial import Trial
@@ -62,7 +63,9 @@ class Fusing:
                 "no checkpoint lies in the folder of a run, whose data are needed for a choice, and for the statistics "
                 "of batch norm after mixing: --run RUN names one (--keep-statistics mixes statistics as parameters)"
             )
-        return Trial(self.runs, self.domains, self.device, self.batches)
+        first = {key: value for key, value in self.states[0].items() if key.startswith("backbone.")}
+        one = all(torch.equal(state[key], value) for state in self.states[1:] for key, value in first.items())
+        return Trial(self.runs, self.domains, self.device, self.batches, one)
 
     def mix(self, shares: Sequence[float], groups: Groups | None = None) -> Fused:
         """Return sum_i shares_i theta_i; see `da.transfer.fusion.fuse`."""

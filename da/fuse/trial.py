@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from da.assemble import cache_features
 from da.build import build
 from da.data.base import DomainData
 from da.data.rows import Rows
@@ -35,6 +36,7 @@ class Trial:
         device: "auto", "cpu" or "cuda".
         batches: at most so many training batches estimate the statistics; None: one pass over the rows of the longer
             domain.
+        one_backbone: all weights to be loaded have one backbone, so that a run on cached features is tried on these.
 
     No data are opened before they are needed. Raises ValueError if they are no longer those of the run.
     """
@@ -45,6 +47,7 @@ class Trial:
         domains: frozenset[Role] | None = None,
         device: str = "auto",
         batches: int | None = None,
+        one_backbone: bool = False,
     ) -> None:
         if batches is not None and batches < 1:
             raise ValueError(f"--batches {batches} must be at least 1")
@@ -54,6 +57,7 @@ class Trial:
         self.net = build_network(cfg.net).to(self.device)
         self.data: DomainData = build(cfg.data, "data")
         self.data.steps_per_epoch = None
+        self.to_cache = one_backbone and bool(cfg.data.get("cache_features"))
 
     @cached_property
     def domains(self) -> frozenset[Role]:
@@ -63,6 +67,9 @@ class Trial:
     def load(self, state: State) -> None:
         """Give the network these weights, which must be of its shape."""
         self.net.load_state_dict(state)
+        if self.to_cache:  # only now has the backbone the weights that it keeps
+            cache_features(self.net, self.data)
+            self.to_cache = False
 
     def refreshed(self, state: State, stale: Sequence[str]) -> tuple[dict[str, Tensor], str]:
         """Return a network with new statistics of the `stale` batch norms, and what was done."""

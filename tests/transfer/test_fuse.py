@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import TOY, call, config, normal
 from omegaconf import OmegaConf
+from photos import write_domain
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
@@ -19,6 +20,8 @@ from torch.testing import assert_close
 
 from da.build import build
 from da.data.toy import Toy
+from da.fuse.mixing import Fusing
+from da.fuse.networks import read_network
 from da.fuse.trial import Trial, fed_domains
 from da.models.mlp import Mlp
 from da.models.network import Bottleneck, Network
@@ -585,3 +588,25 @@ def test_what_the_trial_of_a_run_measures_leaves_the_random_numbers_alone(here):
     before = torch.get_rng_state()
     Trial([here / "a"], batches=2).refreshed(fuse([state_of("a"), state_of("b")], [0.5, 0.5]), ["bottleneck.1"])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_of_one_frozen_backbone_are_tried_on_its_cached_features(tmp_path, monkeypatch):
+    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
+    for seed, name in enumerate("ab"):
+        write_domain(tmp_path / name, {"cat": 8, "dog": 8}, seed=seed)
+    words = ("data=folder", f"data.source={tmp_path / 'a'}", f"data.target={tmp_path / 'b'}", "net=cifar_resnet20")
+    words = (*words, "net.freeze_backbone=true", "data.cache_features=true", "trainer=smoke", "figures=none")
+    words = (*words, "data.batch_size={source: 8, target: 8}", "method=mmd")
+    run(config(*words, run_dir=tmp_path / "one"))
+    run(config(*words, f"init_from={tmp_path / 'one/checkpoints/last.ckpt'}", "seed=1", run_dir=tmp_path / "two"))
+    given = [read_network(str(tmp_path / name)) for name in ("one", "two")]
+    fusing = Fusing([network.state for network in given], [tmp_path / "one"])
+    cached, plain = fusing.trial, Trial([tmp_path / "one"])
+    encoded: list[int] = []
+    cached.net.backbone.register_forward_hook(lambda module, given, output: encoded.append(len(output)))
+    mixed = fuse(fusing.states, [0.5, 0.5])
+    measured = cached.measure(mixed, 0.5, "source")
+    assert set(encoded) == {1}  # to see how wide it is; all rows are in the cache
+    assert measured == pytest.approx(plain.measure(mixed, 0.5, "source"), rel=1e-5)
+    other = {key: value + 1 if value.is_floating_point() else value for key, value in given[0].state.items()}
+    assert not Fusing([given[0].state, other], [tmp_path / "one"]).trial.to_cache

@@ -199,7 +199,7 @@ def test_a_ranking_gives_its_scores_again(tmp_path):
 
 TRANSFER = ROOT / "benchmarks/transfer"
 TRANSFER_TABLES, TRANSFER_SWEEP = load(TRANSFER / "tables.py"), load(TRANSFER / "sweep.py")
-SUITES = sorted(path.stem for path in (TRANSFER / "results").glob("*.csv"))
+SUITES = sorted(path.stem for path in TRANSFER.glob("*.yaml") if (TRANSFER / f"results/{path.stem}.csv").exists())
 
 
 def planned(suite):
@@ -217,6 +217,14 @@ def planned(suite):
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_table_of_transfer_is_made_of_its_results(suite):
     assert (TRANSFER / f"tables/{suite}.md").read_text() == TRANSFER_TABLES.page(suite)
+
+
+def test_the_table_and_the_figure_between_two_networks_are_made_of_the_measurements(tmp_path, monkeypatch):
+    curve = load(TRANSFER / "curve.py")
+    assert (TRANSFER / "tables/alpha.md").read_text() == curve.page()
+    monkeypatch.setattr(curve, "PICTURE", tmp_path / "alpha.png")
+    curve.draw()
+    assert (tmp_path / "alpha.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("suite", SUITES)

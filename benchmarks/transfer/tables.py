@@ -111,7 +111,9 @@ def _cell(values: list[str]) -> str:
 def write_tables() -> None:
     """Write the page of every suite that has results."""
     (HERE / "tables").mkdir(exist_ok=True)
-    for path in sorted((HERE / "results").glob("*.csv")):
+    for path in sorted(HERE.glob("*.yaml")):
+        if not (HERE / "results" / f"{path.stem}.csv").exists():
+            continue
         (HERE / "tables" / f"{path.stem}.md").write_text(page(path.stem))
 
 

@@ -51,6 +51,8 @@ def make_term(node: dict[str, Any], net: Any) -> Term:
 def begin(term: Term, net: Any) -> Term:
     """Show the network to a term, and all rows that it wants to see before training."""
     term.prepare(net)
+    if not term.fits_on:
+        return term
     rows = encoded(24, c=net.num_classes_of("target"))
     layers = {"head.source": normal(24, net.num_classes_of("source"), seed=3)}
     term.fit({stream: rows._replace(layers=layers) for stream in term.fits_on})

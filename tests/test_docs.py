@@ -132,7 +132,7 @@ def test_the_examples_build_and_compute(extended, tmp_path, clouds):
         trained = build(cfg.method, "method", net=net, optimizer=build(cfg.optimizer, "optimizer"))
         data.load(trained.streams)
         batch = next(iter(data.train_dataloader()))[0]
-        encoded = {name: trained.encode_stream(rows) for name, rows in batch.items()}
+        encoded = {name: trained.encode_stream(rows, name) for name, rows in batch.items()}
         step = Step(encoded, 0.5)
         losses = [u.loss(step) for u in trained.updates()] if method == "two_step" else [trained.loss(step)]
         assert all(loss.total.isfinite() for loss in losses)

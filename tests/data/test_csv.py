@@ -128,7 +128,7 @@ def test_rows_of_one_group_stay_together(tmp_path):
         patients(300, seed, patient=[f"p{i // 10}" for i in range(300)]).write_csv(tmp_path / f"{name}.csv")
     data = make(tmp_path / "a.csv", tmp_path / "b.csv", group="patient", val_fraction=0.3, test_fraction=0.2)
     for name in (*data.sources, data.target):
-        split, _ = data.split(name)
+        split, _ = data.split(name, "source" if name == data.sources[0] else "target")
         assert len(set(split)) > 1
         for number in range(30):
             assert len(set(split[10 * number : 10 * number + 10])) == 1
@@ -141,7 +141,7 @@ def test_a_column_may_give_the_split(tmp_path, two):
     patients(40, 5, part=part).write_csv(tmp_path / "t.csv")
     patients(40, 6, part=part).write_csv(tmp_path / "s.csv")
     data = make(tmp_path / "s.csv", tmp_path / "t.csv", split="part", val_fraction=0.1)
-    assert (data.split(data.sources[0])[0] == part).all()
+    assert (data.split(data.sources[0], "source")[0] == part).all()
     assert len(data.domain("target").test) == 10
     patients(40, 5, part="all").write_csv(tmp_path / "t.csv")
     patients(40, 6, part="all").write_csv(tmp_path / "s.csv")

@@ -59,7 +59,7 @@ def test_domain_is_a_device_or_what_a_subject_wore(root, windows, name, device, 
 
 def test_a_run_is_held_out_as_a_whole(root):
     data = make(root, val_fraction=0.4)
-    split, _ = data.split("smartphone")
+    split, _ = data.split("smartphone", "source")
     parts = {}
     for run, part in zip(data.records("smartphone").group, split, strict=True):
         parts.setdefault(run, set()).add(part)

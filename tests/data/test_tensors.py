@@ -70,7 +70,7 @@ def test_rows_held_out_of_the_source_tell_nothing_of_the_scale(two):
     data = make(*two, val_fraction=0.5)
     source = data.domain("source")
     x = np.load(two[0])["x"]
-    kept = data.split(two[0])[0] == "train"
+    kept = data.split(two[0], "source")[0] == "train"
     assert 5 < kept.sum() < 35
     assert_close(all_x(source.train), scaled(x[kept], by=x[kept]))
     assert_close(all_x(source.val), scaled(x[~kept], by=x[kept]))
@@ -425,7 +425,7 @@ def test_rows_of_one_group_stay_together(tmp_path):
     a, b = (save(tmp_path / f"{name}.npz", n=300, seed=i, group=person) for i, name in enumerate("ab"))
     data = make(a, b, val_fraction=0.3, test_fraction=0.2)
     for name in (a, b):
-        split, _ = data.split(name)
+        split, _ = data.split(name, "source" if name == data.sources[0] else "target")
         assert len(set(split)) > 1
         for number in range(30):
             assert len(set(split[person == number])) == 1

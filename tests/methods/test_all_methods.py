@@ -17,6 +17,7 @@ SURE = {  # what it takes to act within twelve batches
     "teachers": ("method.labels=hard",),  # its only teacher is its start, from whose soft labels there is no gradient
 }
 NETS = {"gvb": ("+net/head=bridged",)}  # methods that bring a head of their own
+LABELS = {"target_only": ["oracle"], "finetune": ["labeled"], "labeled_only": ["labeled"]}
 SHORT = (*TOY, "trainer.limit_train_batches=6", "trainer.max_epochs=2")
 
 
@@ -45,7 +46,7 @@ def test_trains_and_reports(method, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert results["status"] == "complete"
     assert results["steps"] == 12
-    assert results["target_labels"] == {"target_only": ["oracle"], "finetune": ["labeled"]}.get(method, [])
+    assert results["target_labels"] == LABELS.get(method, [])
     for role in ("source", "target"):
         assert set(results["test"][f"{role}_acc"]) == {"last", "selected"}
     header = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
@@ -57,7 +58,7 @@ WEIGHTED = [name for name in METHODS if "weights" in config(*TOY, f"method={name
 
 
 def test_only_the_methods_without_adaptation_have_no_weights():
-    assert set(METHODS) - set(WEIGHTED) == {"source_only", "target_only"}
+    assert set(METHODS) - set(WEIGHTED) == {"source_only", "target_only", "labeled_only"}
 
 
 @pytest.mark.parametrize("method", WEIGHTED)

@@ -90,7 +90,9 @@ class Method(LightningModule, ABC):
         return self._encoded(self._forward(rows.x), rows, stream)
 
     def _encoded(self, outputs: dict[str, Tensor], rows: Samples, stream: str) -> Encoded:
-        logits = self.net.logits_of(ROLE_OF_STREAM[stream], outputs["logits"])
+        logits = outputs["logits"]
+        if self.net.own_classes:
+            logits = self.net.classify(ROLE_OF_STREAM[stream], outputs["z"]).float()
         layers = {name: y for name, y in outputs.items() if name not in ("z", "logits")}
         return Encoded(outputs["z"], logits, rows.y, rows.domain, rows.index, layers)
 

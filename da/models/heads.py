@@ -34,9 +34,13 @@ class DomainHeads(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return torch.cat([self.source(z), self.target(z)], dim=1)
 
+    def of(self, role: Role) -> nn.Linear:
+        """Return the classifier of one domain."""
+        return self.source if role == "source" else self.target
+
     def num_classes_of(self, role: Role) -> int:
         """How many classes a domain has."""
-        return (self.source if role == "source" else self.target).out_features
+        return self.of(role).out_features
 
     def own(self, role: Role, logits: Tensor) -> Tensor:
         """Return the columns of the classes of one domain."""

@@ -152,6 +152,14 @@ class Network(nn.Module):
         """Return the logits [n, c] of a domain's classes: all of them, unless each domain has its own."""
         return self.head.own(role, logits) if isinstance(self.head, DomainHeads) else logits
 
+    def classify(self, role: Role, z: Tensor) -> Tensor:
+        """Return the logits [n, c] of a domain's classes for its features.
+
+        Where each domain has its own, the other one's head has no gradient: one of zeros would let weight decay in.
+        """
+        logits: Tensor = self.head.of(role)(z) if isinstance(self.head, DomainHeads) else self.head(z)
+        return logits
+
     def watch(self, names: Sequence[str]) -> None:
         """Keep the outputs of these submodules in `watched` at every forward pass, and of no others.
 

@@ -133,7 +133,7 @@ class BiTuning(Term):
         net, d = cast(Network, step.net), self.projector.in_features
         weight = self.projector.weight
         points = torch.cat([weight.new_zeros(1, d), torch.eye(d, dtype=weight.dtype, device=weight.device)])
-        logits = net.logits_of(ROLE_OF_STREAM[self.stream], net.head(points))
+        logits = net.classify(ROLE_OF_STREAM[self.stream], points)
         return F.normalize(torch.cat([logits[1:] - logits[:1], logits[:1]]).T, dim=1)
 
 

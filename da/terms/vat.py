@@ -1,6 +1,7 @@
 """Virtual adversarial training: predictions that do not change nearby."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -30,8 +31,9 @@ def classifier_and_input(step: Step, stream: str, who: str) -> tuple[Classify, F
     net = step.net
 
     def classify(x: Tensor) -> Tensor:
-        logits = net(x)[1]
-        return net.logits_of(ROLE_OF_STREAM[stream], logits) if isinstance(net, Network) else logits
+        z, logits = net(x)
+        own = isinstance(net, Network) and net.own_classes
+        return cast(Network, net).classify(ROLE_OF_STREAM[stream], z) if own else logits
 
     return classify, x
 

@@ -1,6 +1,6 @@
 """The shared feature extractor and its classifier."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from da.models.batch_norm import share_batch_norm
 from da.models.heads import DomainHeads
+from da.models.state import owner
 from da.types import Role
 
 BatchNormPolicy = Literal["joint", "separate"]
@@ -45,12 +46,6 @@ def named_layers(module: nn.Module, names: Sequence[str]) -> dict[str, nn.Module
     if unknown := [name for name in names if name not in modules or not name]:
         raise ValueError(f"the network has no layers {unknown}; it has {', '.join(filter(None, modules))}")
     return {name: modules[name] for name in names}
-
-
-def owner(name: str, names: Iterable[str]) -> str | None:
-    """Return the longest of `names` that is `name` or lies above it, None if there is none."""
-    above = [other for other in names if name == other or name.startswith(f"{other}.")]
-    return max(above, key=len, default=None)
 
 
 class Network(nn.Module):

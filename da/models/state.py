@@ -2,7 +2,7 @@
 
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,11 @@ def _weights_below(prefix: str, path: str | Path) -> dict[str, Tensor]:
 def below(key: str, name: str) -> bool:
     """Whether the parameter `key` is that of this name, or lies below it; all lie below ""."""
     return not name or key == name or key.startswith(f"{name}.")
+
+
+def owner(key: str, names: Iterable[str]) -> str | None:
+    """Return the longest of `names` that the parameter `key` lies below, None if there is none."""
+    return max((name for name in names if below(key, name)), key=len, default=None)
 
 
 def _below_any(state: Mapping[str, Tensor], name: str) -> bool:

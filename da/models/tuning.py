@@ -6,7 +6,8 @@ from typing import Literal
 from torch import nn
 
 from da.models.batch_norm import BATCH_NORMS, StochNorm, replace_batch_norms
-from da.models.network import Network, named_layers, owner
+from da.models.network import Network, named_layers
+from da.models.state import owner
 
 
 class Tuning:

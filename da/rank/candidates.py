@@ -24,7 +24,6 @@ from da.data.rows import Subset, stable_seed
 from da.data.streams import few_rows
 from da.discrepancies.mmd import mmd2
 from da.features import features, training_rows
-from da.models.heads import DomainHeads
 from da.models.network import Network
 from da.transfer import scores
 from da.transfer.probes import Distance, knn_accuracy, linear_probe, proxy_a_distance, source_probabilities
@@ -118,7 +117,7 @@ def score_candidate(found: Candidate, labels: str, most: int) -> None:
         shown = features(data, net, "target", labels=True, chosen=chosen)
         pretrained = _pretrained(cfg, net, chosen, labels)
         if cfg.init_from is not None and cfg.init_parts is None:  # the head is the checkpoint's too
-            logits = net.head.own("source", shown.logits) if isinstance(net.head, DomainHeads) else shown.logits
+            logits = net.logits_of("source", shown.logits)
             pretrained = logits.softmax(dim=1)
         evidence = evidence._replace(z=shown.backbone.flatten(1), y=shown.y, pretrained=pretrained)
     score(evidence, found)

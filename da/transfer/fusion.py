@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from da.models.state import check_fits
+from da.models.state import below, check_fits, owner
 
 State = Mapping[str, Tensor]
 """Parameters and buffers of a network by name, as `state_dict()` gives them."""
@@ -61,9 +61,9 @@ def fuse(
     for name, own in chosen.items():
         if len(own) != len(states) or not all(map(math.isfinite, own)):
             raise ValueError(f"{name or 'the network'} has the weights {list(own)}: expected {len(states)} numbers")
-        if not any(_below(key, name) for key in states[0]):
+        if not any(below(key, name) for key in states[0]):
             raise ValueError(f"no parameter lies below {name!r}; there are {', '.join(_tops(states[0]))}")
-    return {key: _sum([state[key] for state in states], chosen[_group(key, chosen)]) for key in states[0]}
+    return {key: _sum([state[key] for state in states], chosen[owner(key, chosen) or ""]) for key in states[0]}
 
 
 def add_tasks(base: State, states: Sequence[State], scale: float = 1.0) -> dict[str, Tensor]:
@@ -118,14 +118,6 @@ def _check_states(states: Sequence[State]) -> None:
                 mine, first = getattr(value, what), getattr(states[0][key], what)
                 if mine != first:
                     raise ValueError(f"{key} is {mine} in network {i}, but {first} in network 1")
-
-
-def _below(key: str, name: str) -> bool:
-    return not name or key == name or key.startswith(f"{name}.")
-
-
-def _group(key: str, groups: Mapping[str, Sequence[float]]) -> str:
-    return max((name for name in groups if _below(key, name)), key=len)
 
 
 def _tops(state: State) -> list[str]:

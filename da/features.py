@@ -1,9 +1,10 @@
 """What a network, as it is, makes of the rows of a domain; and the rows without a network."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +24,20 @@ class Features(NamedTuple):
     z: Tensor  # [n, feature_dim]
     logits: Tensor  # [n, c]
     y: Tensor  # [n], HIDDEN where the label must not be seen
+
+
+def freeze_and_cache(cfg: DictConfig, words: Collection[str]) -> None:
+    """Freeze the backbone and keep its features on disk, where data and network can and no option says otherwise.
+
+    What is only read is read once: all rows of a domain the first time, none the next.
+
+    Args:
+        cfg: changed; to be assembled afterwards.
+        words: the options that it was composed of.
+    """
+    if "cache_features" in cfg.data and "freeze_backbone" in cfg.net:
+        cfg.data.cache_features = "data.cache_features=false" not in words
+        cfg.net.freeze_backbone = bool(cfg.net.freeze_backbone or cfg.data.cache_features)
 
 
 def drawn_rows(data: DomainData, role: Role, most: int | None = None, chosen: Tensor | None = None) -> Rows:

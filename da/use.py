@@ -1,30 +1,26 @@
 """A finished run put to use: its network, and its data without the rows that it was trained on."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from da.build import build
 from da.data.base import DomainData
 from da.models.network import Network
-from da.models.saved import read_run, saved_network
+from da.models.saved import SavedRun, read_run, saved_network
 from da.types import Role
 
 
-class FinishedRun(NamedTuple):
+@dataclass(frozen=True)
+class FinishedRun(SavedRun):
     """What it takes to use a trained network."""
 
-    folder: Path
-    results: dict[str, Any]  # results.json
-    recorded: dict[str, Any]  # data.json
-    cfg: DictConfig
     data: DomainData  # that can read new rows
     net: Network  # with the chosen weights, in evaluation mode
-    checkpoint: Path
 
 
 def open_run(folder: str | Path, weights: str = "selected") -> FinishedRun:
@@ -42,7 +38,7 @@ def open_run(folder: str | Path, weights: str = "selected") -> FinishedRun:
     run = read_run(folder, weights)
     data: DomainData = build(run.cfg.data, "data")
     data.restore(run.recorded["state"])
-    return FinishedRun(run.folder, run.results, run.recorded, run.cfg, data, saved_network(run), run.checkpoint)
+    return FinishedRun(**vars(run), data=data, net=saved_network(run))
 
 
 def choose_device(name: str) -> torch.device:

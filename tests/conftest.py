@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,8 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning import Trainer
 from torch import nn
 
+from da.callbacks.selection import Scores
 from da.cli import main
 from da.compose import compose_config
 from da.data.rows import Draw, Rows
@@ -45,6 +48,24 @@ def call(*words: object) -> int:
         return main()
     finally:
         sys.argv = argv
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@contextmanager
+def power_cut(epoch: int, batch: int) -> Iterator[None]:
+    """Cut the run inside before this batch of this epoch, both from 0; it is an error if it never comes to it."""
+
+    def cut(_self: object, trainer: Trainer, _module: object, _batch: object, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == (epoch, batch):
+            raise PowerCutError
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Scores, "on_train_batch_start", cut)
+        with pytest.raises(PowerCutError):
+            yield
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

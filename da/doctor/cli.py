@@ -54,10 +54,13 @@ def examine(
     from da.doctor.diagnosis import diagnose
     from da.doctor.findings import findings
     from da.doctor.report import Report, command
+    from da.features import freeze_and_cache
 
     cfg = compose_config(words)
     pretrained = is_pretrained(cfg)
     kind = features if features != "auto" else "net" if pretrained else "raw"
+    if kind == "net":
+        freeze_and_cache(cfg, words)
     data, z_s, y, z_t = _read(cfg, kind, rows)
     diagnosis = diagnose(z_s, y, z_t, data.num_classes, kind == "net" and pretrained, permutations, folds, seed)
     names = data.class_names

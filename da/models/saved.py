@@ -1,8 +1,9 @@
 """What a run left behind in its folder, and its network rebuilt from there."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +17,8 @@ CHECKPOINTS = {"selected": "checkpoints/selected.ckpt", "last": "checkpoints/las
 """In a run's folder: the weights that the validator chose, and those after the last epoch."""
 
 
-class SavedRun(NamedTuple):
+@dataclass(frozen=True)
+class SavedRun:
     """What the files of a run say, and which weights of it are meant.
 
     Weights are read as tensors only, but the configuration names the classes that are built: use runs that you trust.

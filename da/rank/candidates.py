@@ -23,7 +23,7 @@ from da.data.features import FeatureCache
 from da.data.rows import Subset, stable_seed
 from da.data.streams import few_rows
 from da.discrepancies.mmd import mmd2
-from da.features import features, training_rows
+from da.features import features, freeze_and_cache, training_rows
 from da.models.network import Network
 from da.transfer import scores
 from da.transfer.probes import Distance, knn_accuracy, linear_probe, proxy_a_distance, source_probabilities
@@ -86,9 +86,7 @@ def compose_candidates(words: Sequence[str]) -> list[Candidate]:
             names = build(cfg.data, "data").names()
         # What the option says, since the name of a folder depends on those beside it.
         targets.add(str(cfg.data.get("target") or names["target"]))
-        if "cache_features" in cfg.data and "freeze_backbone" in cfg.net:
-            cfg.data.cache_features = "data.cache_features=false" not in combination
-            cfg.net.freeze_backbone = bool(cfg.net.freeze_backbone or cfg.data.cache_features)
+        freeze_and_cache(cfg, combination)
         label = " ".join(combination[i] for i in differ)
         candidates.append(Candidate(label, cfg, cfg.names.net, cfg.names.data, names["source"], names["target"]))
     if len(targets) > 1:

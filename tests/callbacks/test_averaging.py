@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TOY, config
+from conftest import TOY, config, power_cut
 from omegaconf import OmegaConf
 from torch.testing import assert_close
 
@@ -24,10 +24,6 @@ from da.use import open_run
 NORM = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.2}"
 SHORT = (*TOY, NORM, "trainer.limit_train_batches=6", "trainer.max_epochs=2")
 EMA, SWA = ("averaging=ema", "averaging.decay=0.7"), ("averaging=swa", "averaging.start=0.4")
-
-
-class PowerCutError(Exception):
-    pass
 
 
 def train(folder, *overrides):
@@ -126,18 +122,11 @@ def test_the_last_weights_that_are_tested_are_those_of_last_ckpt(tmp_path):
 
 
 @pytest.mark.parametrize(("method", "averaging"), [("dann", EMA), ("mcd", SWA), ("mcd", EMA)])
-def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(tmp_path, monkeypatch, method, averaging):
+def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(tmp_path, method, averaging):
     overrides = (f"method={method}", *averaging)
     unbroken, whole = train(tmp_path / "whole", *overrides)
-
-    def cut(self, trainer, module, batch, batch_idx):
-        if trainer.current_epoch == 1 and batch_idx == 2:
-            raise PowerCutError
-
-    monkeypatch.setattr(Scores, "on_train_batch_start", cut)
-    with pytest.raises(PowerCutError):
+    with power_cut(epoch=1, batch=2):
         train(tmp_path / "cut", *overrides)
-    monkeypatch.undo()
     results, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert_close(resumed["state_dict"], whole["state_dict"], atol=0, rtol=0)
     (key,) = (key for key in whole["callbacks"] if key.startswith("averaging."))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import TOY, config, options
+from conftest import TOY, config, options, power_cut
 from omegaconf import open_dict
 from torch.testing import assert_close
 
@@ -107,24 +107,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(method, tm
 
 
 @pytest.mark.parametrize("method", ["dann", "mcd"])
-def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(method, tmp_path, monkeypatch):
+def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(method, tmp_path):
     overrides = (f"method={method}", "net.backbone.dropout=0.3")
     unbroken, whole = train(tmp_path / "whole", *overrides)
 
-    from da.callbacks.selection import Scores
-
-    class PowerCutError(Exception):
-        pass
-
-    def cut(self, trainer, module, batch, batch_idx):
-        if trainer.current_epoch == 1 and batch_idx == 2:
-            raise PowerCutError
-
-    monkeypatch.setattr(Scores, "on_train_batch_start", cut)
-    with pytest.raises(PowerCutError):
+    with power_cut(epoch=1, batch=2):
         train(tmp_path / "cut", *overrides)
     assert json.loads((tmp_path / "cut/results.json").read_text())["status"] == "failed"
-    monkeypatch.undo()
     results, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert difference(whole, resumed) == 0.0
     for part in ("test", "selected", "oracle", "validators", "steps"):

@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import config, normal
+from conftest import config, normal, power_cut
 
-from da.callbacks.selection import Scores
 from da.methods.base import JointMethod
 from da.models.network import Network
 from da.models.state import load_checkpoint
@@ -18,10 +17,6 @@ from da.terms.co_tuning import CoTuning
 
 TERMS = ["lwf", "co_tuning", "bi_tuning"]
 SHORT = ("trainer=smoke", "trainer.limit_train_batches=6", "trainer.max_epochs=2", "figures=none", "monitor=none")
-
-
-class PowerCutError(Exception):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +88,8 @@ def test_a_resumed_run_equals_one_never_stopped_and_does_not_fit_again(name, sta
     monkeypatch.setattr(CoTuning, "fit", lambda self, rows: fitted.append(len(rows["labeled"].y)) or fit(self, rows))
     overrides = (*start, f"term={name}")
     _, whole = train(tmp_path / "whole", *overrides)
-
-    def cut(self, trainer, module, batch, batch_idx):
-        if trainer.current_epoch == 1 and batch_idx == 1:
-            raise PowerCutError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Scores, "on_train_batch_start", cut)
-        with pytest.raises(PowerCutError):
-            train(tmp_path / "cut", *overrides)
+    with power_cut(epoch=1, batch=1):
+        train(tmp_path / "cut", *overrides)
     assert json.loads((tmp_path / "cut/results.json").read_text())["status"] == "failed"
     _, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert difference(whole, resumed) == 0.0

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import call, config
+from conftest import call, config, power_cut
 from saved_runs import WIDE, change, write_run
 from torch.testing import assert_close
 
 from da.build import build
-from da.callbacks.selection import Scores
 from da.data.rows import Draw
 from da.methods.teachers import Teachers
 from da.models.saved import read_run, saved_network
@@ -111,21 +110,12 @@ def test_the_source_stays_closed_while_it_trains(runs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("refresh", [0, 1, 2])
-def test_a_run_that_was_cut_goes_on_with_the_labels_it_had(runs, tmp_path, monkeypatch, refresh):
+def test_a_run_that_was_cut_goes_on_with_the_labels_it_had(runs, tmp_path, refresh):
     overrides = (f"method.refresh={refresh}", "net.backbone.dropout=0.3", "trainer.max_epochs=4")
     _, whole = teach(tmp_path / "whole", runs, *overrides)
 
-    class PowerCutError(Exception):
-        pass
-
-    def cut(self, trainer, module, batch, batch_idx):
-        if trainer.current_epoch == 3 and batch_idx == 2:  # in the middle of an epoch, after a refresh at epoch 2
-            raise PowerCutError
-
-    monkeypatch.setattr(Scores, "on_train_batch_start", cut)
-    with pytest.raises(PowerCutError):
+    with power_cut(epoch=3, batch=2):  # in the middle of an epoch, after a refresh at epoch 2
         teach(tmp_path / "cut", runs, *overrides)
-    monkeypatch.undo()
     _, resumed = teach(tmp_path / "cut", runs, *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
     assert_close(resumed["teachers"], whole["teachers"], rtol=0, atol=0)

@@ -16,6 +16,7 @@ from shifts import OTHER, classes
 
 from da.assemble import assemble
 from da.build import check
+from da.data.features import FeatureCache
 from da.data.rows import Draw
 from da.doctor.advice import RULES
 from da.doctor.cli import examine, is_pretrained
@@ -150,6 +151,28 @@ def test_features_are_the_networks_if_it_is_pretrained_and_else_the_rows(tmp_pat
     report = examine(trained, permutations=99)
     assert report.diagnosis.pretrained
     assert report.facts["features"] == "net"
+
+
+def test_the_features_of_images_are_computed_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DA_CACHE", str(tmp_path / "cache"))
+    for seed, name in enumerate("ab"):
+        write_domain(Path(name), {"cat": 12, "dog": 12}, seed=seed, suffix=".png")
+    words = ["data=folder", "data.source=a", "data.target=b", "net=torchvision", "net.input.size=32"]
+    words.append("net.backbone.name=mobilenet_v2")
+    kept = tmp_path / "cache"
+
+    def measured(*more):
+        report = examine([*words, *more], permutations=99, folds=2, features="net")
+        return report.as_json()["measured"]
+
+    direct = measured("data.cache_features=false")
+    assert not list(kept.glob("features-*"))
+    first = measured()
+    assert list(kept.glob("features-*.bin"))
+    with monkeypatch.context() as patched:
+        patched.setattr(FeatureCache, "_fill", None)  # nothing is computed any more
+        assert measured() == first
+    assert first["a_distance"]["value"] == pytest.approx(direct["a_distance"]["value"], abs=1e-3)
 
 
 def test_raw_images_are_those_that_are_scored_not_augmented_and_small():

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from da.data.base import DomainData
-from da.data.rows import Rows, Subset, stable_seed
+from da.data.rows import Rows, Subset
+from da.data.streams import some_rows
 from da.models.network import Network
 from da.types import HIDDEN, Role, join_rows
 
@@ -44,8 +45,7 @@ def drawn_rows(data: DomainData, role: Role, most: int | None = None, chosen: Te
     """Return the rows that `features` encodes, with their labels; see there."""
     rows = training_rows(data, role)
     if chosen is None and most is not None and len(rows) > most:
-        generator = torch.Generator().manual_seed(stable_seed("features", role))
-        chosen = torch.randperm(len(rows), generator=generator)[:most].sort().values
+        chosen = some_rows(len(rows), most, "features", role)
     return rows if chosen is None else Subset(rows, chosen)
 
 

@@ -19,6 +19,10 @@ PLACES = ("root", "places", "fetch", "sha256")
 ADDED = frozenset({"init_parts", "averaging"})
 """Options that came later: where they are null or empty, a run is the one that it was without them."""
 
+FIRST_VALIDATORS = frozenset({"source_acc", "entropy", "infomax", "snd"})
+"""Validators move no weight: beside the one that selects, only these are part of a run's identity, as they were before
+there were others."""
+
 SETTINGS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "selection_metric": str,
@@ -65,8 +69,8 @@ def check_settings(cfg: DictConfig) -> None:
 def config_hash(cfg: DictConfig) -> str:
     """Return 12 hexadecimal digits that name what is trained: the resolved config without `NOT_IDENTITY`.
 
-    The places of the data files are left out too: the files are identified by their own hashes. So is what was
-    `ADDED` and is empty or null.
+    The places of the data files are left out too: the files are identified by their own hashes. So are validators
+    that do not select, and what was `ADDED` and is empty or null.
     """
     identity: dict[str, Any] = {}
     for key in cfg:
@@ -74,6 +78,9 @@ def config_hash(cfg: DictConfig) -> str:
             continue
         node = cfg[key]
         identity[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if isinstance(identity.get("validators"), dict):
+        counted = FIRST_VALIDATORS | {cfg.get("selection_metric")}
+        identity["validators"] = {name: v for name, v in identity["validators"].items() if name in counted}
     if isinstance(identity.get("data"), dict):
         for key in PLACES:
             identity["data"].pop(key, None)

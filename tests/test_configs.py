@@ -47,7 +47,7 @@ def test_a_config_is_named_as_the_class_or_the_module_that_it_builds(group):
 
 
 def test_every_validator_is_among_all():
-    assert set(config(*TOY).validators) == set(options("validator"))
+    assert set(config(*TOY, "validators=all").validators) == set(options("validator"))
 
 
 def test_the_demo_data_give_what_the_network_takes():

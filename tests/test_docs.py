@@ -18,6 +18,7 @@ from da.build import build, check
 from da.run import run
 from da.settings import check_settings
 from da.types import Step
+from da.validators.base import Seen
 
 ROOT = CONF.parent
 DOCS = ROOT / "docs"
@@ -143,8 +144,7 @@ def test_the_examples_build_and_compute(extended, tmp_path, clouds):
     series = build(config(extended, "net=series", "data=toy").net, "net")
     assert series(torch.zeros(2, 3, 50))[0].shape == (2, 64)
     confident = build(config(extended, "+validator@validators.c=confidence").validators.c, "c")
-    confident.update("target", encoded["target"])
-    assert 0.5 <= confident.compute() <= 1
+    assert 0.5 <= confident.score(Seen(encoded["target"])) <= 1
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Scores during and after training, and the one place where target labels are looked at."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -7,19 +8,22 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torchmetrics import ConfusionMatrix, Metric
 
+from da.callbacks.validation import Validation
 from da.types import HIDDEN, Encoded, Role
 from da.validators.base import Validator
 
 Weights = Literal["last", "selected", "start"]
 ORACLE = "oracle"
 """The selection metric that reads target labels."""
+VALIDATOR, NORMALISED = "val/validator/", "normalised/"
+"""What the names of validators stand behind in the history of a run."""
 
 
 class Scores(Callback):
     """Feeds what `validation_step` and `test_step` return to confusion matrices and validators.
 
     Target labels reach the target's confusion matrix only, whose accuracy is logged as
-    `oracle/target_acc` during training. Validators get target rows whose labels are blanked.
+    `oracle/target_acc` during training. Validators get target rows whose labels are blanked, see `Validation`.
 
     Args:
         num_classes: of each domain, the size of its confusion matrix.
@@ -33,7 +37,7 @@ class Scores(Callback):
         self.matrices: dict[Role, Metric] = {
             role: ConfusionMatrix(task="multiclass", num_classes=c) for role, c in num_classes.items()
         }
-        self.validators = dict(validators)
+        self.validation = Validation(validators)
         self.selection_metric = selection_metric
         if selection_metric not in {*validators, ORACLE}:
             raise ValueError(
@@ -47,7 +51,7 @@ class Scores(Callback):
     @property
     def monitor(self) -> str:
         """Metric key that picks the checkpoint; higher is better."""
-        return "oracle/target_acc" if self.selection_metric == ORACLE else f"val/validator/{self.selection_metric}"
+        return "oracle/target_acc" if self.selection_metric == ORACLE else f"{VALIDATOR}{self.selection_metric}"
 
     def state_dict(self) -> dict[str, Any]:
         """Keep the scores of the epochs before a checkpoint, for the summary of a run resumed from it."""
@@ -58,17 +62,18 @@ class Scores(Callback):
 
     def setup(self, trainer: Trainer, method: Any, stage: str) -> None:
         """Leave out the validators whose domains stay closed; ValueError if the selecting one is among them."""
-        self.active = {n: v for n, v in self.validators.items() if v.reads <= set(method.evaluated)}
-        if self.selection_metric not in {*self.active, ORACLE}:
+        if stage == "test":
+            return
+        active = self.validation.open(method.evaluated, method.streams, trainer.datamodule)  # type: ignore[attr-defined]
+        if self.selection_metric not in {*active, ORACLE}:
             raise ValueError(
                 f"selection_metric={self.selection_metric} needs the source, which {type(method).__name__} does not "
-                f"open; {', '.join(sorted(self.active))} will do"
+                f"open; {', '.join(sorted(active))} will do"
             )
-        for metric in (*self.matrices.values(), *self.active.values()):
-            metric.to(method.device)
+        self.on_fit_start(trainer, method)
 
     def on_fit_start(self, trainer: Trainer, method: Any) -> None:
-        for metric in (*self.matrices.values(), *self.active.values()):
+        for metric in (*self.matrices.values(), self.validation.rows):
             metric.to(method.device)
 
     def on_test_start(self, trainer: Trainer, method: Any) -> None:
@@ -79,9 +84,7 @@ class Scores(Callback):
     ) -> None:
         role: Role = method.evaluated[dataloader_idx]
         self._count(role, outputs)
-        blind: Encoded = outputs._replace(y=torch.full_like(outputs.y, HIDDEN)) if role == "target" else outputs
-        for validator in self.active.values():
-            validator.update(role, blind)
+        self.validation.update(role, outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, method: Any) -> None:
         keys = {"source": "val/source_acc", "target": "oracle/target_acc"}
@@ -89,11 +92,15 @@ class Scores(Callback):
         values = {key: accuracy for key, accuracy in accuracies.items() if accuracy is not None}
         if self.monitor not in values and self.selection_metric == ORACLE:
             raise ValueError("selection_metric=oracle reads target labels, but the target has none")
-        values |= {f"val/validator/{name}": float(validator.compute()) for name, validator in self.active.items()}
-        for metric in (*self.matrices.values(), *self.active.values()):
+        scores, normalised = self.validation.compute(method)
+        values |= {f"{VALIDATOR}{name}": score for name, score in scores.items()}
+        if not math.isfinite(values[self.monitor]):
+            raise ValueError(f"selection_metric={self.selection_metric} is {values[self.monitor]}: take another one")
+        for metric in self.matrices.values():
             metric.reset()
         method.log_dict({**values, "step": float(method.batches_seen)}, rank_zero_only=False)
-        self.history.append({**values, "epoch": float(trainer.current_epoch)})
+        scaled = {f"{NORMALISED}{name}": score for name, score in normalised.items()}
+        self.history.append({**values, **scaled, "epoch": float(trainer.current_epoch)})
 
     def on_test_batch_end(
         self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -118,7 +125,6 @@ class Scores(Callback):
         oracle = "oracle/target_acc"
         best = max(self.history, key=lambda values: values.get(oracle, 0.0))
         chosen = max(self.history, key=lambda values: values[self.monitor])
-        prefix = "val/validator/"
         return {
             "test": {
                 f"{role}_acc": {weights: _accuracy(matrices[role]) for weights, matrices in tested.items()}
@@ -129,11 +135,19 @@ class Scores(Callback):
                 "target_class_acc": {w: _class_accuracies(matrices["target"]) for w, matrices in tested.items()},
             },
             "forgetting": self._forgetting(),
-            "validators": {key.removeprefix(prefix): last[key] for key in last if key.startswith(prefix)},
-            "selected": {
-                "epoch": int(chosen["epoch"]),
-                "validators": {key.removeprefix(prefix): chosen[key] for key in chosen if key.startswith(prefix)},
-            },
+            "validators": _below(VALIDATOR, last),
+            "validation_labels": self.validation.labels_seen,
+            "selected": {"epoch": int(chosen["epoch"]), "validators": _below(VALIDATOR, chosen)},
+            "epochs": [
+                {
+                    "epoch": int(values["epoch"]),
+                    "source_acc": values.get("val/source_acc"),
+                    "validators": _below(VALIDATOR, values),
+                    "normalised": _below(NORMALISED, values),
+                    "oracle": {"target_acc": values.get(oracle)},
+                }
+                for values in self.history
+            ],
             "oracle": {
                 "best_target_acc": best.get(oracle),
                 "best_epoch": int(best["epoch"]),
@@ -150,6 +164,12 @@ class Scores(Callback):
             return None
         lost: dict[str, float] = {weights: before - after for weights, after in accuracies.items() if after is not None}
         return {"before": before, **lost}
+
+
+def _below(prefix: str, values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the values whose names begin so, without it; None for one that is no number."""
+    found = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def _accuracy(confusion: torch.Tensor) -> float | None:

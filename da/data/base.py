@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from da.data.rows import Hidden, Rows, Subset, Twin, stable_seed
+from da.data.rows import Hidden, Rows, Subset, Twin
 from da.data.samplers import EvalSampler, StreamSampler
 from da.data.streams import (
     LABEL_STREAMS,
@@ -21,6 +22,7 @@ from da.data.streams import (
     batches_per_epoch,
     few_rows,
     labelled_rows,
+    some_rows,
 )
 from da.data.strong import StrongView
 from da.distributed import rank, world_size
@@ -145,7 +147,7 @@ class DomainData(LightningDataModule, ABC):
             domain = self.read(role)
             if not len(domain.train):
                 raise ValueError(f"the {role} domain {domain.name!r} has no training rows")
-            self._check_labels(role, domain)
+            _check_labels(role, domain, self.num_classes_of(role))
             self._domains[role] = domain
         return self._domains[role]
 
@@ -183,11 +185,26 @@ class DomainData(LightningDataModule, ABC):
 
     def eval_set(self, role: Role, split: Split) -> Rows:
         """Rows to score, with labels; who may look at the target's is decided in `da.callbacks.selection`."""
-        rows = self.domain(role).test if split == "test" else self.domain(role).val
-        if split == "val" and len(rows) > self.val_rows:
-            generator = torch.Generator().manual_seed(stable_seed("val", role))
-            rows = Subset(rows, torch.randperm(len(rows), generator=generator)[: self.val_rows].sort().values)
-        return rows
+        if split == "test":
+            return self.domain(role).test
+        rows, chosen = self.domain(role).val, self._validated(role)
+        return Subset(rows, chosen) if len(chosen) < len(rows) else rows
+
+    def _validated(self, role: Role) -> Tensor:
+        """Numbers of the rows that are scored at validations, the same ones every time."""
+        return some_rows(len(self.domain(role).val), self.val_rows, "val", role)
+
+    def shown_rows(self, labels_per_class: int) -> Tensor:
+        """Return the numbers, in `eval_set("target", "val")`, of k rows a class whose labels a validator may see.
+
+        None of them is in the stream `labeled`, if that is trained on. ValueError where a class has fewer.
+        """
+        y, classes = self.domain("target").val.y.clone(), self.num_classes_of("target")
+        if "labeled" in self.streams and len(y) == len(self.domain("target").train):  # the same rows
+            rows = (y != HIDDEN).nonzero().flatten()
+            y[rows[few_rows(y[rows], self.labels_per_class, classes, self.seed)]] = HIDDEN
+        y = y[self._validated("target")]
+        return few_rows(y, labels_per_class, classes, self.seed, "a validator's labels_per_class")
 
     def train_dataloader(self) -> CombinedLoader:
         """One batch of every stream a step."""
@@ -239,12 +256,12 @@ class DomainData(LightningDataModule, ABC):
             raise ValueError(f"data.batch_size has {sorted(self.batch_size)}, the method needs {stream!r} too")
         return self.batch_size[stream]
 
-    def _check_labels(self, role: Role, domain: Domain) -> None:
-        lowest = HIDDEN if role == "target" else 0  # a target without labels can be adapted to, but not scored
-        classes = self.num_classes_of(role)
-        for split, rows in (("train", domain.train), ("test", domain.test)):
-            if len(rows) and not lowest <= int(rows.y.min()) <= int(rows.y.max()) < classes:
-                raise ValueError(
-                    f"data.num_classes={classes}, but the {split} labels of the {role} domain "
-                    f"{domain.name!r} run from {int(rows.y.min())} to {int(rows.y.max())}"
-                )
+
+def _check_labels(role: Role, domain: Domain, classes: int) -> None:
+    lowest = HIDDEN if role == "target" else 0  # a target without labels can be adapted to, but not scored
+    for split, rows in (("train", domain.train), ("test", domain.test)):
+        if len(rows) and not lowest <= int(rows.y.min()) <= int(rows.y.max()) < classes:
+            raise ValueError(
+                f"data.num_classes={classes}, but the {split} labels of the {role} domain "
+                f"{domain.name!r} run from {int(rows.y.min())} to {int(rows.y.max())}"
+            )

@@ -51,11 +51,21 @@ def labelled_rows(rows: Rows) -> Rows:
     return rows if len(labelled) == len(rows) else Subset(rows, labelled)
 
 
-def few_rows(y: Tensor, labels_per_class: int, num_classes: int, seed: int) -> Tensor:
-    """Return the numbers of `labels_per_class` rows of every class, drawn by the seed."""
+def some_rows(n: int, most: int, *seed: str) -> Tensor:
+    """Return the numbers of at most so many of n rows, in their order, the same ones every time."""
+    if n <= most:
+        return torch.arange(n)
+    generator = torch.Generator().manual_seed(stable_seed(*seed))
+    return torch.randperm(n, generator=generator)[:most].sort().values
+
+
+def few_rows(
+    y: Tensor, labels_per_class: int, num_classes: int, seed: int, option: str = "data.labels_per_class"
+) -> Tensor:
+    """Return the numbers of `labels_per_class` rows of every class, drawn by the seed; `option` is who asks."""
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(stable_seed(seed, "labeled")))
     chosen = [order[y[order] == c][:labels_per_class] for c in range(num_classes)]
     for c, rows in enumerate(chosen):
         if len(rows) < labels_per_class:
-            raise ValueError(f"data.labels_per_class={labels_per_class}, but class {c} has {len(rows)} target rows")
+            raise ValueError(f"{option}={labels_per_class}, but class {c} has {len(rows)} target rows")
     return torch.cat(chosen)

@@ -21,6 +21,7 @@ from da.transfer.curve import COLUMNS, Choice, Point
 from da.transfer.statistics import estimate_statistics
 from da.types import HIDDEN, ROLE_OF_STREAM, Encoded, Role, join_rows
 from da.use import choose_device, moved, network_logits
+from da.validators.base import Seen
 from da.validators.infomax import InformationMaximisation
 
 State = Mapping[str, Tensor]
@@ -126,9 +127,8 @@ class Trial:
         logits = network_logits(self.net, batches, self.device, role)
         if choice == "infomax":
             hidden = torch.full_like(rows.y, HIDDEN)
-            validator = InformationMaximisation()
-            validator.update("target", Encoded(logits, logits, hidden, rows.domains, hidden))
-            return {"infomax": float(validator.compute()), "infomax_rows": len(rows)}
+            seen = Seen(Encoded(logits, logits, hidden, rows.domains, hidden))
+            return {"infomax": float(InformationMaximisation().score(seen)), "infomax_rows": len(rows)}
         accuracy = COLUMNS[choice][0]
         known = rows.y != HIDDEN
         n = int(known.sum())

@@ -20,8 +20,8 @@ from da.build import build
 from da.compose import combinations, compose_config, one_line
 from da.data.base import DomainData
 from da.data.features import FeatureCache
-from da.data.rows import Subset, stable_seed
-from da.data.streams import few_rows
+from da.data.rows import Subset
+from da.data.streams import few_rows, some_rows
 from da.discrepancies.mmd import mmd2
 from da.features import features, freeze_and_cache, training_rows
 from da.models.network import Network
@@ -169,9 +169,8 @@ def labelled_rows(data: DomainData, labels: str, most: int) -> Tensor:
     rows = (y != HIDDEN).nonzero().flatten()
     if labels == "few" and len(rows):
         rows = rows[few_rows(y[rows], data.labels_per_class, data.num_classes_of("target"), data.seed)]
-    elif len(rows) > most:
-        generator = torch.Generator().manual_seed(stable_seed("labelled"))
-        rows = rows[torch.randperm(len(rows), generator=generator)[:most].sort().values]
+    else:
+        rows = rows[some_rows(len(rows), most, "labelled")]
     if len(y[rows].unique()) < 2:
         raise ValueError(
             f"--target-labels {labels}: the {len(rows)} labelled rows of the target {data.names()['target']!r} have "

@@ -1,7 +1,9 @@
-"""What a validator is."""
+"""What a validator is, and the rows that it is shown."""
 
-from abc import abstractmethod
-from typing import Any
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,39 +12,94 @@ from torchmetrics import Metric
 
 from da.types import Encoded, Role
 
+Mix = Callable[[Tensor, Tensor, float], Tensor]
+"""`mix(i, j, lam)`: logits [n, c] of lam x_i + (1 - lam) x_j, for positions i and j [n] of the target rows."""
 
-class Validator(Metric):
-    """Scores a model from source and target rows; target labels have been blanked before it sees them.
 
-    Higher is better, for every validator. States are torchmetrics states, so a score over several
-    processes equals the score over one.
+class Seen(NamedTuple):
+    """The rows of a validation, of all processes, each row once, in the order of their numbers; in float32.
+
+    Target labels are HIDDEN, but for the few that a validator says it needs.
     """
 
-    higher_is_better = True
-    full_state_update = False
+    target: Encoded
+    source: Encoded | None = None  # held-out rows; None where the method does not open the source
+    mix: Mix | None = None
+
+    @property
+    def p(self) -> Float[Tensor, "n c"]:
+        """Predicted probabilities of the target rows."""
+        return self.target.logits.softmax(dim=1)
+
+    def need_source(self) -> Encoded:
+        """Return the source's rows; a validator that `reads` the source is not asked without them."""
+        assert self.source is not None
+        return self.source
+
+
+class Validator(ABC):
+    """A score of a model without target labels, from held-out source rows and target rows. Higher is better."""
+
     reads: frozenset[Role] = frozenset({"target"})
     """The domains it needs; without one of them the validator is left out."""
+    resists_collapse: bool = False
+    """Whether a model that calls everything one class scores lower than one that is right."""
+    labels_per_class: int = 0
+    """Target labels a class that it is shown; a run that uses it counts them."""
+    mixes: bool = False
+    """Whether it asks for `Seen.mix`, predictions of mixed target rows."""
 
     @abstractmethod
-    def update(self, role: Role, rows: Encoded) -> None: ...
+    def score(self, seen: Seen) -> Float[Tensor, ""]:
+        """Return the score. Deterministic: what it draws, it draws from a generator of its own."""
 
     @abstractmethod
-    def compute(self) -> Float[Tensor, ""]: ...
+    def bounds(self, seen: Seen) -> tuple[float, float]:
+        """Return the lowest and the highest score that such rows can have; an end may be infinite."""
+
+    def normalised(self, score: float, seen: Seen) -> float:
+        """Return a score on a scale from 0 to 1.
+
+        Linear between its bounds; at a distance x from the one that is finite, x / (1 + x) or 1 / (1 + x).
+        NaN where the bounds are one point, as with a single row or class.
+        """
+        low, high = self.bounds(seen)
+        if math.isinf(low):
+            return 1.0 / (1.0 + (high - score))
+        if math.isinf(high):
+            return (score - low) / (1.0 + score - low)
+        return (score - low) / (high - low) if high > low else math.nan
 
 
-class RowsSeen(Validator):
-    """A validator that needs all target logits at once."""
+class SeenRows(Metric):
+    """Collects the rows of both domains. Its states are torchmetrics states, so several processes see what one sees."""
 
-    logits: Any  # a list of [n, c] until torchmetrics concatenates it over the processes
+    full_state_update = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("logits", [], dist_reduce_fx="cat")
+        for role in ("source", "target"):
+            for column in ("z", "logits", "y", "domain", "index"):
+                self.add_state(f"{role}_{column}", [], dist_reduce_fx="cat")
 
     def update(self, role: Role, rows: Encoded) -> None:
-        if role == "target":
-            self.logits.append(rows.logits.detach().float())
+        for column in ("z", "logits", "y", "domain", "index"):
+            value = getattr(rows, column).detach()
+            getattr(self, f"{role}_{column}").append(value.float() if value.is_floating_point() else value)
 
-    def all_logits(self) -> Float[Tensor, "n c"]:
-        """Return the target logits of all batches and processes."""
-        return torch.cat(self.logits) if isinstance(self.logits, list) else self.logits
+    def compute(self) -> Seen:
+        """Return the rows in the order of their domains and numbers; ValueError if there is none of the target."""
+        target = self._rows("target")
+        if target is None:
+            raise ValueError("no row of the target was validated")
+        return Seen(target, self._rows("source"))
+
+    def _rows(self, role: Role) -> Encoded | None:
+        states: list[Any] = [getattr(self, f"{role}_{c}") for c in ("z", "logits", "y", "domain", "index")]
+        if not len(states[0]):
+            return None
+        # A list until torchmetrics concatenates it over the processes.
+        z, logits, y, domain, index = (torch.cat(state) if isinstance(state, list) else state for state in states)
+        order = torch.argsort(index, stable=True)
+        order = order[torch.argsort(domain[order], stable=True)]
+        return Encoded(z[order], logits[order], y[order], domain[order], index[order])

@@ -1,29 +1,18 @@
 """Negative target entropy."""
 
-import torch
-from jaxtyping import Float
+import math
+
 from torch import Tensor
 
 from da.terms.entropy import entropy
-from da.types import Encoded, Role
-from da.validators.base import Validator
+from da.validators.base import Seen, Validator
 
 
 class TargetEntropy(Validator):
     """Minus the mean entropy of the target predictions, in nats (Morerio et al. 2018): 0 when all are certain."""
 
-    total: Tensor
-    rows: Tensor
+    def score(self, seen: Seen) -> Tensor:
+        return -entropy(seen.target.logits).mean()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, role: Role, rows: Encoded) -> None:
-        if role == "target":
-            self.total += entropy(rows.logits.float()).sum()
-            self.rows += len(rows.logits)
-
-    def compute(self) -> Float[Tensor, ""]:
-        return -self.total / self.rows
+    def bounds(self, seen: Seen) -> tuple[float, float]:
+        return -math.log(seen.target.logits.shape[1]), 0.0

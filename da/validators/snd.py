@@ -1,12 +1,14 @@
 """Soft neighbourhood density."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from da.terms.entropy import entropy
-from da.validators.base import RowsSeen
+from da.validators.base import Seen, Validator
 
 CHUNK = 1024  # rows of the [n, n] similarity matrix held at a time
 
@@ -27,12 +29,14 @@ def soft_neighbourhood_density(p: Float[Tensor, "n c"], temperature: float) -> F
     return total / len(p)
 
 
-class SoftNeighbourhoodDensity(RowsSeen):
+class SoftNeighbourhoodDensity(Validator):
     """`soft_neighbourhood_density` of the target predictions."""
 
     def __init__(self, temperature: float = 0.05) -> None:
-        super().__init__()
         self.temperature = temperature
 
-    def compute(self) -> Float[Tensor, ""]:
-        return soft_neighbourhood_density(self.all_logits().softmax(dim=1), self.temperature)
+    def score(self, seen: Seen) -> Tensor:
+        return soft_neighbourhood_density(seen.p, self.temperature)
+
+    def bounds(self, seen: Seen) -> tuple[float, float]:
+        return 0.0, math.log(max(len(seen.target.logits) - 1, 1))

@@ -1,29 +1,37 @@
-"""Source accuracy."""
+"""Source accuracy and source risk."""
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from da.types import Encoded, Role
-from da.validators.base import Validator
+from da.types import Role
+from da.validators.base import Seen, Validator
+
+SOURCE: frozenset[Role] = frozenset({"source"})
 
 
 class SourceAccuracy(Validator):
     """Accuracy on held-out source rows: says nothing of the target, but sees a model that has collapsed."""
 
-    reads: frozenset[Role] = frozenset({"source"})
-    correct: Tensor
-    rows: Tensor
+    reads = SOURCE
+    resists_collapse = True
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("correct", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
+    def score(self, seen: Seen) -> Tensor:
+        source = seen.need_source()
+        return (source.logits.argmax(dim=1) == source.y).float().mean()
 
-    def update(self, role: Role, rows: Encoded) -> None:
-        if role == "source":
-            self.correct += (rows.logits.argmax(dim=1) == rows.y).sum()
-            self.rows += len(rows.y)
+    def bounds(self, seen: Seen) -> tuple[float, float]:
+        return 0.0, 1.0
 
-    def compute(self) -> Float[Tensor, ""]:
-        return self.correct / self.rows
+
+class SourceRisk(Validator):
+    """Minus the mean cross-entropy of held-out source rows, in nats: 0 when all are right and certain."""
+
+    reads = SOURCE
+    resists_collapse = True
+
+    def score(self, seen: Seen) -> Tensor:
+        source = seen.need_source()
+        return -F.cross_entropy(source.logits, source.y)
+
+    def bounds(self, seen: Seen) -> tuple[float, float]:
+        return -float("inf"), 0.0

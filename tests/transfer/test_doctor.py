@@ -172,7 +172,7 @@ def test_the_features_of_images_are_computed_once(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(FeatureCache, "_fill", None)  # nothing is computed any more
         assert measured() == first
-    assert first["a_distance"]["value"] == pytest.approx(direct["a_distance"]["value"], abs=1e-3)
+    assert first["distance"]["value"] == pytest.approx(direct["distance"]["value"], abs=1e-3)
 
 
 def test_raw_images_are_those_that_are_scored_not_augmented_and_small():

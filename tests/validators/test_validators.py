@@ -4,66 +4,55 @@ import math
 
 import pytest
 import torch
-from conftest import config, encoded, normal, options
+from conftest import config, normal, options
 from torch.testing import assert_close
 
 from da.build import build
-from da.types import HIDDEN, Encoded
+from da.types import Encoded
+from da.validators.base import Seen, SeenRows
 from da.validators.entropy import TargetEntropy
 from da.validators.infomax import InformationMaximisation
 from da.validators.snd import soft_neighbourhood_density
-from da.validators.source_acc import SourceAccuracy
+from da.validators.source_acc import SourceAccuracy, SourceRisk
 
 
-def rows_of(logits, y=None):
+def of(logits, y=None):
     n = torch.arange(len(logits))
     return Encoded(logits, logits, n if y is None else y, n, n)
 
 
+def seen(source, target):
+    """As a run shows them, in two uneven batches."""
+    rows = SeenRows()
+    for role, encoded_rows in (("source", source), ("target", target)):
+        for part in (slice(0, 7), slice(7, None)):
+            rows.update(role, Encoded(*(column[part] for column in encoded_rows[:5])))
+    return rows.compute()
+
+
 @pytest.fixture(params=options("validator"))
 def validator(request):
-    return build(config("data=toy", "net=mlp").validators[request.param], request.param)
-
-
-def test_does_not_read_target_labels(validator):
-    scores = []
-    for y in (torch.zeros(30, dtype=torch.long), torch.full((30,), HIDDEN)):
-        validator.reset()
-        validator.update("source", encoded(30, dtype=torch.float32))
-        validator.update("target", encoded(30, seed=5, dtype=torch.float32)._replace(y=y))
-        scores.append(validator.compute())
-    assert_close(scores[0], scores[1], rtol=0, atol=0)
-
-
-def test_is_the_same_in_one_batch_or_in_several(validator):
-    source, target = encoded(30, dtype=torch.float32), encoded(25, seed=5, dtype=torch.float32)
-    validator.update("source", source), validator.update("target", target)
-    whole = validator.compute()
-    validator.reset()
-    for part in (slice(0, 7), slice(7, None)):
-        validator.update("source", Encoded(*(column[part] for column in source[:5])))
-        validator.update("target", Encoded(*(column[part] for column in target[:5])))
-    assert_close(validator.compute(), whole)
+    return build(config("data=toy", "net=mlp", "validators=all").validators[request.param], request.param)
 
 
 def test_source_accuracy_counts_correct_rows():
-    validator = SourceAccuracy()
-    validator.update("source", rows_of(torch.eye(4), torch.tensor([0, 1, 2, 0])))
-    validator.update("target", rows_of(torch.eye(4), torch.zeros(4, dtype=torch.long)))
-    assert validator.compute() == 0.75
+    rows = Seen(of(torch.eye(4)), of(torch.eye(4), torch.tensor([0, 1, 2, 0])))
+    assert SourceAccuracy().score(rows) == 0.75
+
+
+def test_source_risk_is_minus_the_mean_negative_log_probability():
+    logits, y = normal(6, 3, dtype=torch.float32), torch.tensor([0, 1, 2, 0, 1, 2])
+    risk = -sum(math.log(logits[i].softmax(0)[y[i]]) for i in range(6)) / 6
+    assert SourceRisk().score(Seen(of(logits), of(logits, y))) == pytest.approx(-risk, rel=1e-5)
 
 
 def test_entropy_of_uniform_predictions_is_minus_log_c():
-    validator = TargetEntropy()
-    validator.update("target", rows_of(torch.zeros(5, 4)))
-    assert_close(validator.compute(), torch.tensor(-math.log(4)))
+    assert_close(TargetEntropy().score(Seen(of(torch.zeros(5, 4)))), torch.tensor(-math.log(4)))
 
 
 def test_infomax_is_log_c_for_certain_and_even_predictions_and_0_for_a_collapse():
     for logits, expected in ((1e4 * torch.eye(4), math.log(4)), (1e4 * torch.eye(4)[[0, 0, 0]], 0.0)):
-        validator = InformationMaximisation()
-        validator.update("target", rows_of(logits))
-        assert_close(validator.compute(), torch.tensor(expected))
+        assert_close(InformationMaximisation().score(Seen(of(logits))), torch.tensor(expected))
 
 
 def naive_snd(p, temperature):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from da.data.base import DomainData
 from da.data.rows import Draw
+from da.data.streams import few_rows, some_rows, without_few
 from da.types import HIDDEN, Encoded, Role, take_rows
 from da.validators.base import Mix, SeenRows, Validator
 
@@ -36,7 +37,7 @@ class Validation:
         """Return the validators whose domains the method opens; ValueError if one needs labels that aren't there."""
         self.active = {n: v for n, v in self.validators.items() if v.reads <= set(evaluated)}
         asked = {v.labels_per_class for v in self.active.values()} - {0}
-        self.shown = {k: data.shown_rows(k) for k in asked} if data is not None else {}
+        self.shown = {k: _shown_rows(data, k) for k in asked} if data is not None else {}
         return self.active
 
     def update(self, role: Role, rows: Encoded) -> None:
@@ -49,7 +50,7 @@ class Validation:
     @torch.no_grad()
     def compute(self, method: Any) -> tuple[dict[str, float], dict[str, float]]:
         """Return the scores of the rows since the last time, raw and normalised; the same on every process."""
-        seen = self.rows.compute()
+        seen = self.rows.seen()
         self.rows.reset()
         scores, normalised = {}, {}
         for name, validator in self.active.items():
@@ -66,6 +67,18 @@ class Validation:
         if shown is None:
             return torch.full_like(target.y, HIDDEN)
         return target.y.where(torch.isin(target.index, shown.to(target.index.device)), HIDDEN)
+
+
+def _shown_rows(data: DomainData, labels_per_class: int) -> Tensor:
+    """Return the numbers, among the validated target rows, of k rows a class whose labels a validator may see.
+
+    None of them is in the stream `labeled`, if that is trained on. ValueError where a class has fewer.
+    """
+    domain, classes = data.domain("target"), data.num_classes_of("target")
+    trained = data.labels_per_class if "labeled" in data.streams and len(domain.val) == len(domain.train) else 0
+    y = without_few(domain.val.y, trained, classes, data.seed)
+    y = y[some_rows(len(y), data.val_rows, "val", "target")]
+    return few_rows(y, labels_per_class, classes, data.seed, "a validator's labels_per_class")
 
 
 def _mixer(method: Any, index: Tensor) -> Mix:

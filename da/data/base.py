@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import CombinedLoader
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from da.data.rows import Hidden, Rows, Subset, Twin
@@ -20,13 +19,14 @@ from da.data.streams import (
     Split,
     balanced_groups,
     batches_per_epoch,
+    check_labels,
     few_rows,
     labelled_rows,
     some_rows,
 )
 from da.data.strong import StrongView
 from da.distributed import rank, world_size
-from da.types import HIDDEN, ROLE_OF_STREAM, Role, Samples
+from da.types import ROLE_OF_STREAM, Role, Samples
 
 
 class Domain(NamedTuple):
@@ -147,7 +147,7 @@ class DomainData(LightningDataModule, ABC):
             domain = self.read(role)
             if not len(domain.train):
                 raise ValueError(f"the {role} domain {domain.name!r} has no training rows")
-            _check_labels(role, domain, self.num_classes_of(role))
+            check_labels(role, domain.name, {"train": domain.train, "test": domain.test}, self.num_classes_of(role))
             self._domains[role] = domain
         return self._domains[role]
 
@@ -185,26 +185,10 @@ class DomainData(LightningDataModule, ABC):
 
     def eval_set(self, role: Role, split: Split) -> Rows:
         """Rows to score, with labels; who may look at the target's is decided in `da.callbacks.selection`."""
-        if split == "test":
-            return self.domain(role).test
-        rows, chosen = self.domain(role).val, self._validated(role)
-        return Subset(rows, chosen) if len(chosen) < len(rows) else rows
-
-    def _validated(self, role: Role) -> Tensor:
-        """Numbers of the rows that are scored at validations, the same ones every time."""
-        return some_rows(len(self.domain(role).val), self.val_rows, "val", role)
-
-    def shown_rows(self, labels_per_class: int) -> Tensor:
-        """Return the numbers, in `eval_set("target", "val")`, of k rows a class whose labels a validator may see.
-
-        None of them is in the stream `labeled`, if that is trained on. ValueError where a class has fewer.
-        """
-        y, classes = self.domain("target").val.y.clone(), self.num_classes_of("target")
-        if "labeled" in self.streams and len(y) == len(self.domain("target").train):  # the same rows
-            rows = (y != HIDDEN).nonzero().flatten()
-            y[rows[few_rows(y[rows], self.labels_per_class, classes, self.seed)]] = HIDDEN
-        y = y[self._validated("target")]
-        return few_rows(y, labels_per_class, classes, self.seed, "a validator's labels_per_class")
+        rows = self.domain(role).test if split == "test" else self.domain(role).val
+        if split == "val" and len(rows) > self.val_rows:
+            rows = Subset(rows, some_rows(len(rows), self.val_rows, "val", role))
+        return rows
 
     def train_dataloader(self) -> CombinedLoader:
         """One batch of every stream a step."""
@@ -251,17 +235,6 @@ class DomainData(LightningDataModule, ABC):
         )
 
     def _batch_size(self, stream: str) -> int:
-        stream = SAME_ROWS.get(stream, stream)
-        if stream not in self.batch_size:
+        if (stream := SAME_ROWS.get(stream, stream)) not in self.batch_size:
             raise ValueError(f"data.batch_size has {sorted(self.batch_size)}, the method needs {stream!r} too")
         return self.batch_size[stream]
-
-
-def _check_labels(role: Role, domain: Domain, classes: int) -> None:
-    lowest = HIDDEN if role == "target" else 0  # a target without labels can be adapted to, but not scored
-    for split, rows in (("train", domain.train), ("test", domain.test)):
-        if len(rows) and not lowest <= int(rows.y.min()) <= int(rows.y.max()) < classes:
-            raise ValueError(
-                f"data.num_classes={classes}, but the {split} labels of the {role} domain "
-                f"{domain.name!r} run from {int(rows.y.min())} to {int(rows.y.max())}"
-            )

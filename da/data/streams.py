@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from da.data.rows import Rows, Subset, stable_seed
-from da.types import HIDDEN
+from da.types import HIDDEN, Role
 
 Split = Literal["val", "test"]
 Pairing = Literal["max", "min", "source", "target"]
@@ -69,3 +69,21 @@ def few_rows(
         if len(rows) < labels_per_class:
             raise ValueError(f"{option}={labels_per_class}, but class {c} has {len(rows)} target rows")
     return torch.cat(chosen)
+
+
+def without_few(y: Tensor, labels_per_class: int, num_classes: int, seed: int) -> Tensor:
+    """Return the labels with those of the stream `labeled` hidden: `few_rows` of the rows that have a label."""
+    rows, rest = (y != HIDDEN).nonzero().flatten(), y.clone()
+    rest[rows[few_rows(y[rows], labels_per_class, num_classes, seed)]] = HIDDEN
+    return rest
+
+
+def check_labels(role: Role, name: str, parts: Mapping[str, Rows], classes: int) -> None:
+    """Raise ValueError for a label that is no class; of the target some or all may be hidden."""
+    lowest = HIDDEN if role == "target" else 0  # a target without labels can be adapted to, but not scored
+    for split, rows in parts.items():
+        if len(rows) and not lowest <= int(rows.y.min()) <= int(rows.y.max()) < classes:
+            raise ValueError(
+                f"data.num_classes={classes}, but the {split} labels of the {role} domain "
+                f"{name!r} run from {int(rows.y.min())} to {int(rows.y.max())}"
+            )

@@ -87,12 +87,20 @@ class SeenRows(Metric):
             value = getattr(rows, column).detach()
             getattr(self, f"{role}_{column}").append(value.float() if value.is_floating_point() else value)
 
-    def compute(self) -> Seen:
-        """Return the rows in the order of their domains and numbers; ValueError if there is none of the target."""
-        target = self._rows("target")
+    def seen(self) -> Seen:
+        """Return the rows of all processes in the order of their numbers; ValueError if there is none of the target.
+
+        Not `compute`, which would take the one dimension from columns of a single row.
+        """
+        with self.sync_context():
+            target, source = self._rows("target"), self._rows("source")
         if target is None:
             raise ValueError("no row of the target was validated")
-        return Seen(target, self._rows("source"))
+        return Seen(target, source)
+
+    def compute(self) -> Tensor:
+        """Return the number of target rows."""
+        return torch.tensor(len(self.seen().target.y))
 
     def _rows(self, role: Role) -> Encoded | None:
         states: list[Any] = [getattr(self, f"{role}_{c}") for c in ("z", "logits", "y", "domain", "index")]
@@ -100,6 +108,5 @@ class SeenRows(Metric):
             return None
         # A list until torchmetrics concatenates it over the processes.
         z, logits, y, domain, index = (torch.cat(state) if isinstance(state, list) else state for state in states)
-        order = torch.argsort(index, stable=True)
-        order = order[torch.argsort(domain[order], stable=True)]
+        order = index.argsort()  # over all domains of a role, rows are numbered once
         return Encoded(z[order], logits[order], y[order], domain[order], index[order])

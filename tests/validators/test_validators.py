@@ -27,7 +27,7 @@ def seen(source, target):
     for role, encoded_rows in (("source", source), ("target", target)):
         for part in (slice(0, 7), slice(7, None)):
             rows.update(role, Encoded(*(column[part] for column in encoded_rows[:5])))
-    return rows.compute()
+    return rows.seen()
 
 
 @pytest.fixture(params=options("validator"))

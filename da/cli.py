@@ -26,6 +26,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
        da train -m [option=value,value ...]   train many
        da rank [option=value,value ...]   which source and network to start from: da rank --help
        da report RUNS...                  a table over runs: da report --help
+       da select RUNS... --by NAME        which of them to use, without target labels: da select --help
        da predict RUN INPUTS              classes of new files, tables or arrays: da predict --help
        da fuse A B --out C.ckpt           one network mixed of others: da fuse --help
        da doctor data=...                 what kind of shift there is, and what to try: da doctor --help
@@ -37,6 +38,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
 COMMANDS = {
     "rank": "da.rank.cli",
     "report": "da.report.cli",
+    "select": "da.select.cli",
     "predict": "da.predict",
     "doctor": "da.doctor.cli",
     "export": "da.export",

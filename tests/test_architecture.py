@@ -29,6 +29,7 @@ BELOW = {  # what a package may import of ours
     "cost": set(),
     "introduce": {"assemble", "build", "data", "models"},
     "transfer": {"discrepancies", "distributed", "models"},
+    "select": {"command", "record", "report", "settings", "validators"},
     "use": {"build", "data", "models", "types"},
 }
 

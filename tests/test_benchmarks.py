@@ -242,6 +242,19 @@ def test_every_variant_of_transfer_was_run_as_the_config_still_says(suite):
 
 @pytest.mark.real
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="DA_DATA_ROOT names no folder")
+def test_a_cell_of_transfer_comes_out_again(tmp_path):
+    """From scratch on five labels a class: 200 steps of ResNet-20."""
+    key = ("scratch", "5", "0")
+    again = run(config(*dict(planned("cifar10_halves"))[key], run_dir=tmp_path))
+    results = csv.DictReader((TRANSFER / "results/cifar10_halves.csv").read_text().splitlines())
+    (row,) = (row for row in results if (row["variant"], row["data.labels_per_class"], row["seed"]) == key)
+    assert again["config_hash"] == row["config_hash"]
+    # Another machine sums in another order, and 200 steps from random weights let that grow.
+    assert again["test"]["target_acc"]["last"] == pytest.approx(float(row["target_acc"]), abs=0.03)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="DA_DATA_ROOT names no folder")
 def test_a_quick_slice_adapts_usps_to_mnist(tmp_path):
     """A tenth of the steps: above source-only by more than its whole spread over the seeds."""
     accuracy = {}

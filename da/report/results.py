@@ -40,6 +40,7 @@ class Result:
     source_acc: Mapping[Metric, float | None] = field(default_factory=dict)
     target_acc: Mapping[Metric, float | None] = field(default_factory=dict)  # "oracle": best of the epochs
     validators: Mapping[str, float | None] = field(default_factory=dict)  # of the last epoch; higher is better
+    selected_validators: Mapping[str, float | None] = field(default_factory=dict)  # of the selected one
     seconds: float | None = None
     network: Mapping[str, float | None] = field(default_factory=dict)  # numbers of `NETWORK_COSTS` that are known
     overrides: Mapping[str, str] = field(default_factory=dict)  # from the command line, of settings only
@@ -138,6 +139,7 @@ def _result(file: Path, raw: Mapping[str, Any]) -> Result:
         source_acc=_numbers(test.get("source_acc")),
         target_acc=_numbers({**(test.get("target_acc") or {}), "oracle": oracle.get("best_target_acc")}),
         validators=_numbers(raw.get("validators")),
+        selected_validators=_numbers((raw.get("selected") or {}).get("validators")),
         seconds=cost.get("seconds"),
         network={name: cost[name] for name in NETWORK_COSTS if name in cost},
         overrides=_overrides(file.parent / ".hydra" / "overrides.yaml"),

@@ -24,6 +24,7 @@ from da.settings import check_settings, register_resolvers
 
 USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
        da train -m [option=value,value ...]   train many
+       da train method=auto [option=value ...]  one model within minutes, chosen without target labels: da auto --help
        da rank [option=value,value ...]   which source and network to start from: da rank --help
        da report RUNS...                  a table over runs: da report --help
        da select RUNS... --by NAME        which of them to use, without target labels: da select --help
@@ -36,6 +37,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
 """
 
 COMMANDS = {
+    "auto": "da.auto.cli",
     "rank": "da.rank.cli",
     "report": "da.report.cli",
     "select": "da.select.cli",
@@ -57,6 +59,8 @@ def main() -> int:
         return 0
     if command in COMMANDS:
         return int(import_module(COMMANDS[command]).main(arguments))
+    if command == "train" and "method=auto" in arguments:  # not one run, but a search over some
+        return int(import_module(COMMANDS["auto"]).main([word for word in arguments if word != "method=auto"]))
     if command == "train":
         del sys.argv[1]  # a process that Lightning starts again gets the bare options
     elif "=" not in command and not command.startswith("-"):

@@ -88,14 +88,12 @@ def _records(one: Selection, weights: Weights) -> list[Record]:
 def _said(one: Selection) -> list[str]:
     best, verdict = one.choice.best, one.verdict
     lines = []
+    votes = f"{verdict.in_favour} of {len(verdict.votes)} votes are for it against {BASELINE}" if verdict else ""
     if verdict is not None and not verdict.helps:
-        lines.append(
-            f"{best.name} is best by {one.choice.by}, but {verdict.in_favour} of {len(verdict.votes)} votes prefer it to "
-            f"{BASELINE}: adaptation seems to hurt ({_votes(verdict)})"
-        )
+        lines.append(f"{best.name} is best by {one.choice.by}, but only {votes} ({_votes(verdict)})")
     lines.append(f"chosen: {one.chosen.name}, in {', '.join(str(run.folder) for run in one.chosen.runs.values())}")
     if verdict is not None and verdict.helps:
-        lines.append(f"{verdict.in_favour} of {len(verdict.votes)} votes prefer it to {BASELINE} ({_votes(verdict)})")
+        lines.append(f"{votes} ({_votes(verdict)})")
     if one.unguarded:
         lines.append(f"no guard against negative transfer: {one.unguarded}; train method={BASELINE} by the same recipe")
     if one.chosen.target_labels:

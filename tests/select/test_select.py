@@ -140,7 +140,7 @@ def test_what_is_printed_names_the_choice_the_oracle_and_the_folders(tmp_path, c
     text = capsys.readouterr().out
     assert f"chosen: mmd, in {places[0]}" in text
     assert "ORACLE, by target labels: dann, 90.0 %, 20.0 points above the choice" in text
-    assert "1 of 1 votes prefer it to source_only (infomax +0.1)" in text
+    assert "1 of 1 votes are for it against source_only (infomax +0.1)" in text
     assert call("select", tmp_path, "--format", "json", "--out", tmp_path / "out.json") == 0
     records = json.loads((tmp_path / "out.json").read_text())["records"]
     assert [(one["method"], one["chosen"]) for one in records] == [("mmd", 1), ("source_only", 0), ("dann", 0)]

@@ -43,15 +43,25 @@ def baseline(task: Task) -> Option | None:
 
 
 def judge(option: Option, plain: Option, panel: Sequence[str] = PANEL) -> Verdict:
-    """Compare an option with source-only, seed by seed.
+    """Compare an option with source-only, seed by seed, as `vote` does.
 
-    Raises ValueError if they have no seed, or no validator of the panel in common, or were not trained alike.
+    Raises ValueError if they were not trained alike, too.
+    """
+    verdict = vote(option, plain, panel)
+    seed = verdict.seeds[0]
+    if other := differences_of_recipe(option.runs[seed].folder, plain.runs[seed].folder):
+        raise ValueError(f"{option.name} and {plain.name} were trained with other {', '.join(other)}")
+    return verdict
+
+
+def vote(option: Option, plain: Option, panel: Sequence[str] = PANEL) -> Verdict:
+    """Return how each validator of the panel compares an option with source-only, over the seeds that both have.
+
+    Raises ValueError if they have no seed, or no validator of the panel in common.
     """
     seeds = sorted(option.runs.keys() & plain.runs.keys())
     if not seeds:
         raise ValueError(f"{option.name} and {plain.name} have no seed in common")
-    if other := differences_of_recipe(option.runs[seeds[0]].folder, plain.runs[seeds[0]].folder):
-        raise ValueError(f"{option.name} and {plain.name} were trained with other {', '.join(other)}")
     votes = {}
     for name in panel:
         pairs = [(option.runs[seed].scores.get(name), plain.runs[seed].scores.get(name)) for seed in seeds]

@@ -1,0 +1,172 @@
+"""Which validator to trust, and how often the guard is right: python benchmarks/selection/tables.py [RUNS NAME].
+
+With RUNS, a folder of runs with validators=all, results/NAME.csv is written of them first: a row an epoch of each run.
+table.md is made of all results.
+"""
+
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from scipy.stats import spearmanr
+
+from da.report.results import complete_runs, method_order
+from da.report.statistics import interval
+from da.select.choice import BASELINE, ENSEMBLE, Option, Task, Trained, choose, common_validators
+from da.select.guard import PANEL, Verdict, baseline, vote
+
+HERE = Path(__file__).parent
+IDENTITY = ("data", "source", "target", "method", "seed", "epoch")
+KNOWN = {*IDENTITY, "oracle_target_acc", "config_hash"}
+BOUND = "target_only"  # it reads all target labels, so it is no candidate
+
+
+def collect(runs: Path, name: str) -> None:
+    """Write results/NAME.csv. Accuracies are fractions, of the target rows that are scored at validations."""
+    rows = []
+    for raw in complete_runs(runs):
+        for epoch in raw["epochs"]:
+            scores = {**epoch["validators"], "oracle_target_acc": epoch["oracle"]["target_acc"]}
+            numbers = {key: f"{value:.6g}" for key, value in scores.items() if value is not None}
+            identity = {**{key: raw[key] for key in IDENTITY[:-1]}, "epoch": epoch["epoch"]}
+            rows.append({**identity, **numbers, "config_hash": raw["config_hash"]})
+    rows.sort(key=lambda r: (r["source"], r["target"], method_order(r["method"]), r["seed"], r["epoch"]))
+    validators = sorted({key for row in rows for key in row} - KNOWN)
+    (HERE / "results").mkdir(exist_ok=True)
+    with (HERE / "results" / f"{name}.csv").open("w", newline="") as file:
+        columns = [*IDENTITY, "oracle_target_acc", *validators, "config_hash"]
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def tasks(file: Path) -> list[Task]:
+    """The tasks of a data set, with the last epoch of every run that reads no target label."""
+    of_task: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in csv.DictReader(file.read_text().splitlines()):
+        if row["method"] != BOUND:
+            of_task[f"{row['source']}→{row['target']}"].append(row)
+    return [_task(file.stem, name, rows) for name, rows in of_task.items()]
+
+
+def _task(data: str, name: str, rows: Sequence[dict[str, str]]) -> Task:
+    last = max(int(row["epoch"]) for row in rows)
+    ends = [row for row in rows if int(row["epoch"]) == last]
+    methods = sorted({row["method"] for row in ends}, key=method_order)
+    return Task(data, name, tuple(_option(m, (row for row in ends if row["method"] == m)) for m in methods))
+
+
+def _option(method: str, rows: Iterable[dict[str, str]]) -> Option:
+    def run(row: dict[str, str]) -> Trained:
+        scores = {key: float(value) for key, value in row.items() if key not in KNOWN and value}
+        return Trained(Path(), scores, float(row["oracle_target_acc"]))
+
+    return Option(method, method, (), {int(row["seed"]): run(row) for row in rows})
+
+
+def accuracy(option: Option) -> float:
+    """Percent, the mean over the seeds."""
+    found = option.target_acc()
+    assert found is not None
+    return 100 * found.mean
+
+
+def plain(task: Task) -> Option:
+    found = baseline(task)
+    assert found is not None, f"{task.name} has no {BASELINE}"
+    return found
+
+
+def correlation(task: Task, validator: str) -> float | None:
+    """Spearman's rank correlation of score and accuracy over all runs of a task; None if one of them is constant."""
+    runs = [run for option in task.options for run in option.runs.values() if validator in run.scores]
+    scores, right = [run.scores[validator] for run in runs], [run.target_acc for run in runs]
+    return float(spearmanr(scores, right).statistic) if len(set(scores)) > 1 and len(set(right)) > 1 else None
+
+
+def validator_rows(found: Sequence[Task]) -> list[list[str]]:
+    """A row a validator: correlation, accuracy of the choice, difference to source-only and to the oracle, losses."""
+    names = sorted({name for task in found for o in task.options for run in o.runs.values() for name in run.scores})
+    rows = []
+    for name in [*names, ENSEMBLE, "oracle"]:
+        able = [task for task in found if name in (ENSEMBLE, "oracle") or any(o.scores(name) for o in task.options)]
+        chosen = [choose(task, [name]).best for task in able]
+        gains = [accuracy(option) - accuracy(plain(task)) for option, task in zip(chosen, able, strict=True)]
+        gaps = [max(map(accuracy, task.options)) - accuracy(option) for option, task in zip(chosen, able, strict=True)]
+        related = [] if name in (ENSEMBLE, "oracle") else [correlation(task, name) for task in able]
+        known = [value for value in related if value is not None]
+        rows.append(
+            [
+                name,
+                str(len(able)),
+                _interval(known, ".2f") if known else "",
+                f"{fmean(map(accuracy, chosen)):.1f}",
+                _interval(gains, "+.1f"),
+                f"{fmean(gaps):.1f}",
+                str(sum(gain < -1 for gain in gains)),
+            ]
+        )
+    return sorted(rows, key=lambda row: -float(row[3]))
+
+
+def judged(found: Sequence[Task]) -> list[tuple[Task, Option, Verdict]]:
+    """Every adapted option of every task, beside source-only."""
+    return [(t, o, vote(o, plain(t))) for t in found for o in t.options if o.method != BASELINE]
+
+
+def guard_row(name: str, found: Sequence[Task]) -> list[str]:
+    """How often the guard is right about adaptation that hurts or helps, and what it costs or saves."""
+    cases = [(accuracy(o) - accuracy(plain(t)), verdict.helps) for t, o, verdict in judged(found)]
+    hurts = [kept for gain, kept in cases if gain < 0]
+    helps = [kept for gain, kept in cases if gain >= 0]
+    return [
+        name,
+        str(len(cases)),
+        f"{sum(not kept for kept in hurts)} of {len(hurts)}",
+        f"{sum(helps)} of {len(helps)}",
+        f"{100 * fmean(kept == (gain >= 0) for gain, kept in cases):.0f} %",
+        f"{fmean(gain for gain, _ in cases):+.1f}",
+        f"{fmean(gain if kept else 0.0 for gain, kept in cases):+.1f}",
+        f"{min(gain for gain, _ in cases):+.1f}",
+        f"{min(gain if kept else 0.0 for gain, kept in cases):+.1f}",
+    ]
+
+
+def _interval(values: Sequence[float], form: str) -> str:
+    found = interval(values)
+    return format(found.mean, form) + ("" if found.half_width is None else f" ± {found.half_width:{form.lstrip('+')}}")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def page() -> str:
+    """The tables, of all results that there are."""
+    of_data = {file.stem: tasks(file) for file in sorted((HERE / "results").glob("*.csv"))}
+    every = [task for found in of_data.values() for task in found]
+    counts = ", ".join(f"{name} ({len(found)} tasks)" for name, found in of_data.items())
+    head = ["chosen by", "tasks", "Spearman", "accuracy", "to source_only", "to ORACLE", "tasks that lose > 1 point"]
+    guard = ["data", "cases", "hurts, and flagged", "helps, and kept", "right", "gain", "guarded", "worst", "guarded"]
+    votes = ", ".join(name for name in PANEL if all(name in common_validators(task) for task in every))
+    parts = [
+        "# Which validator chooses well",
+        f"Among the methods that read no target label, last weights, on {counts}. A method's score is its mean over "
+        "the seeds; ± is the 95 % interval over the tasks.",
+        table(head, validator_rows(every)),
+        *(f"## {name}\n\n{table(head, validator_rows(found))}" for name, found in of_data.items()),
+        "# The guard against negative transfer",
+        f"A case is a method on a task, against source_only of the same seeds. Those that vote: {votes}.",
+        table(guard, [guard_row("all", every), *(guard_row(name, found) for name, found in of_data.items())]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        collect(Path(sys.argv[1]), sys.argv[2])
+    (HERE / "table.md").write_text(page())

@@ -33,6 +33,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
        da doctor data=...                 what kind of shift there is, and what to try: da doctor --help
        da export RUN --format FORMAT      the network for use without lambda-da: da export --help
        da calibrate RUNS...               temperatures of networks that teach: da calibrate --help
+       da wandb --out FILE                the dashboard of a W&B project as code: da wandb --help
        da cache                           what is kept on disk to be fast: da cache --help
 """
 
@@ -46,6 +47,7 @@ COMMANDS = {
     "export": "da.export",
     "fuse": "da.fuse.cli",
     "calibrate": "da.calibrate",
+    "wandb": "da.report.dashboard",
     "cache": "da.cache_cli",
 }
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""

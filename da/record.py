@@ -26,6 +26,7 @@ MADE_BY_A_RUN = (
     "config.yaml",
     "data.json",
     "wandb",
+    "tensorboard",
 )
 
 

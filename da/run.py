@@ -99,6 +99,7 @@ def _test(fitted: Fitted, data: DomainData, start: Path | None) -> None:
     last, selected = method.state_dict(), load_checkpoint(fitted.selected)["state_dict"]
     if all(torch.equal(value, last[key].cpu()) for key, value in selected.items() if isinstance(value, Tensor)):
         scores.test["selected"] = scores.test["last"]  # the last epoch was selected
+        scores.calibrated["selected"] = scores.calibrated["last"]
     else:
         method.load_state_dict(selected)
         test("selected", data.test_dataloader())
@@ -114,8 +115,9 @@ def _log_test(fitted: Fitted, measured: dict[str, Any]) -> None:
         for weights, value in measured["test"][f"{role}_acc"].items()
         if value is not None
     }
+    costs = {f"cost/{name}": measured["cost"][name] for name in ("seconds", "peak_memory_mib")}
     for logger in fitted.trainer.loggers:
-        logger.log_metrics(accuracies, step=measured["steps"])
+        logger.log_metrics(accuracies | costs, step=measured["steps"])
         logger.save()
 
 

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torchmetrics import ConfusionMatrix, Metric
 
+from da.callbacks.calibration_errors import CalibrationErrors
 from da.callbacks.validation import Validation
 from da.types import HIDDEN, Encoded, Role
 from da.validators.base import Validator
@@ -46,6 +47,8 @@ class Scores(Callback):
             )
         self.history: list[dict[str, float]] = []  # what each validation gave, by metric key
         self.test: dict[Weights, dict[Role, torch.Tensor]] = {}  # confusion matrices [c, c]
+        self.calibration = CalibrationErrors()  # of the target's test rows
+        self.calibrated: dict[Weights, list[float]] = {}  # its expected calibration error and Brier score
         self.weights: Weights = "last"  # those that the next test scores
 
     @property
@@ -73,7 +76,7 @@ class Scores(Callback):
         self.on_fit_start(trainer, method)
 
     def on_fit_start(self, trainer: Trainer, method: Any) -> None:
-        for metric in (*self.matrices.values(), self.validation.rows):
+        for metric in (*self.matrices.values(), self.validation.rows, self.calibration):
             metric.to(method.device)
 
     def on_test_start(self, trainer: Trainer, method: Any) -> None:
@@ -106,16 +109,22 @@ class Scores(Callback):
         self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         role: Role = ("source", "target")[dataloader_idx]
-        self._count(role, outputs)
+        logits, y = self._count(role, outputs)
+        if role == "target":
+            self.calibration.update(logits, y)
 
-    def _count(self, role: Role, rows: Encoded) -> None:
+    def _count(self, role: Role, rows: Encoded) -> tuple[torch.Tensor, torch.Tensor]:
+        """Count predictions and labels of the rows that have one, and return logits and labels of these."""
         labelled = rows.y != HIDDEN  # a user's own target may have no labels, or few
-        self.matrices[role].update(rows.logits[labelled], rows.y[labelled])
+        logits, y = rows.logits[labelled], rows.y[labelled]
+        self.matrices[role].update(logits, y)
+        return logits, y
 
     def on_test_epoch_end(self, trainer: Trainer, method: Any) -> None:
         tested = {role: matrix for role, matrix in self.matrices.items() if matrix.update_called}
         self.test[self.weights] = {role: matrix.compute().cpu() for role, matrix in tested.items()}
-        for matrix in self.matrices.values():
+        self.calibrated[self.weights] = self.calibration.compute().tolist()
+        for matrix in (*self.matrices.values(), self.calibration):
             matrix.reset()
 
     def summary(self) -> dict[str, Any]:
@@ -132,6 +141,10 @@ class Scores(Callback):
             }
             | {
                 "target_macro_f1": {w: _macro_f1(matrices["target"]) for w, matrices in tested.items()},
+                **{
+                    f"target_{name}": {w: _finite(self.calibrated[w][i]) for w in tested}
+                    for i, name in enumerate(("ece", "brier"))
+                },
                 "target_class_acc": {w: _class_accuracies(matrices["target"]) for w, matrices in tested.items()},
             },
             "forgetting": self._forgetting(),
@@ -169,7 +182,11 @@ class Scores(Callback):
 def _below(prefix: str, values: Mapping[str, float]) -> dict[str, float | None]:
     """Return the values whose names begin so, without it; None for one that is no number."""
     found = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    return {name: _finite(value) for name, value in found.items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _accuracy(confusion: torch.Tensor) -> float | None:

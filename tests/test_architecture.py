@@ -18,7 +18,7 @@ BELOW = {  # what a package may import of ours
     "terms": {"types", "schedules", "distributed", "discrepancies", "models", "transfer"},
     "data": {"types", "distributed"},
     "methods": {"types", "schedules", "distributed", "models", "terms", "data", "transfer"},
-    "validators": {"types", "terms", "data"},
+    "validators": {"types", "discrepancies", "terms", "data", "transfer"},
     "settings": set(),
     "record": {"settings"},
     "report": {"command", "record", "settings", "transfer"},

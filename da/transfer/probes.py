@@ -68,6 +68,21 @@ def proxy_a_distance(
     return Distance(float(value), float(value - half), float(value + half))
 
 
+def domain_odds(
+    z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], folds: int = 5, seed: int = 0
+) -> Float[Tensor, " n"]:
+    """Odds of the target at each source row, by a classifier of the domains that was fitted on the other folds.
+
+    Both domains weigh the same in it, however many rows they have, so the odds estimate the ratio of the densities
+    p_t / p_s (Bickel et al. 2007). Logistic regression on standardised features. ValueError for a domain with fewer
+    rows than folds.
+    """
+    features = np.concatenate([z_s.double().numpy(), z_t.double().numpy()])
+    domain = np.repeat([0, 1], [len(z_s), len(z_t)])
+    log_odds = _predicted(features, domain, folds, seed, what="decision_function")
+    return torch.from_numpy(log_odds[: len(z_s)]).exp()
+
+
 def source_probabilities(z: Float[Tensor, "n d"], y: Int[Tensor, " n"]) -> Callable[[Tensor], Tensor]:
     """Return what gives rows [m, d] the probabilities [m, c] of the classes of `y`: logistic regression on `z` and `y`.
 
@@ -83,11 +98,16 @@ def _classifier() -> Pipeline:
 
 
 def _predicted(
-    features: np.ndarray, labels: np.ndarray, folds: int, seed: int, weights: np.ndarray | None = None
+    features: np.ndarray,
+    labels: np.ndarray,
+    folds: int,
+    seed: int,
+    weights: np.ndarray | None = None,
+    what: str = "predict",
 ) -> np.ndarray:
-    """The label of every row by a classifier fitted on the other folds, where rows may weigh."""
+    """The label of every row, or `what` else, by a classifier fitted on the other folds, where rows may weigh."""
     if (fewest := np.unique(labels, return_counts=True)[1].min()) < folds:
         raise ValueError(f"{folds} folds need {folds} rows of every class or domain; one has {fewest}")
     cut = StratifiedKFold(folds, shuffle=True, random_state=seed)
     weighed = {} if weights is None else {"logisticregression__sample_weight": weights}
-    return np.asarray(cross_val_predict(_classifier(), features, labels, cv=cut, params=weighed))
+    return np.asarray(cross_val_predict(_classifier(), features, labels, cv=cut, params=weighed, method=what))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -14,6 +14,10 @@ from da.types import Encoded, Role
 
 Mix = Callable[[Tensor, Tensor, float], Tensor]
 """`mix(i, j, lam)`: logits [n, c] of lam x_i + (1 - lam) x_j, for positions i and j [n] of the target rows."""
+
+
+BOTH: frozenset[Role] = frozenset({"source", "target"})
+"""What a validator `reads` that compares the domains."""
 
 
 class Seen(NamedTuple):
@@ -31,6 +35,11 @@ class Seen(NamedTuple):
         """Predicted probabilities of the target rows."""
         return self.target.logits.softmax(dim=1)
 
+    @property
+    def predicted(self) -> Int[Tensor, " n"]:
+        """Predicted classes of the target rows."""
+        return self.target.logits.argmax(dim=1)
+
     def need_source(self) -> Encoded:
         """Return the source's rows; a validator that `reads` the source is not asked without them."""
         assert self.source is not None
@@ -43,7 +52,8 @@ class Validator(ABC):
     reads: frozenset[Role] = frozenset({"target"})
     """The domains it needs; without one of them the validator is left out."""
     resists_collapse: bool = False
-    """Whether a model that calls everything one class scores lower than one that is right."""
+    """Whether a model that calls everything one class, with certainty, scores lower than one that is right, whether its
+    features have fallen onto one point or not."""
     labels_per_class: int = 0
     """Target labels a class that it is shown; a run that uses it counts them."""
     mixes: bool = False
@@ -51,7 +61,7 @@ class Validator(ABC):
 
     @abstractmethod
     def score(self, seen: Seen) -> Float[Tensor, ""]:
-        """Return the score. Deterministic: what it draws, it draws from a generator of its own."""
+        """Return the score, NaN where such rows have none. What it draws, it draws from a generator of its own."""
 
     @abstractmethod
     def bounds(self, seen: Seen) -> tuple[float, float]:
@@ -60,10 +70,12 @@ class Validator(ABC):
     def normalised(self, score: float, seen: Seen) -> float:
         """Return a score on a scale from 0 to 1.
 
-        Linear between its bounds; at a distance x from the one that is finite, x / (1 + x) or 1 / (1 + x).
-        NaN where the bounds are one point, as with a single row or class.
+        Linear between its bounds; at a distance x from the one that is finite, x / (1 + x) or 1 / (1 + x); where
+        neither is, (1 + s / (1 + |s|)) / 2. NaN where the bounds are one point, as with a single row or class.
         """
         low, high = self.bounds(seen)
+        if math.isinf(low) and math.isinf(high):
+            return (1.0 + score / (1.0 + abs(score))) / 2
         if math.isinf(low):
             return 1.0 / (1.0 + (high - score))
         if math.isinf(high):

@@ -72,7 +72,8 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
         "target": data.names()["target"],
         "data_hashes": data.hashes(),
         "target_labels": sorted(LABEL_STREAMS & (fitted.method.streams | pretrained_streams))
-        + ["selection"] * (cfg.selection_metric == ORACLE),
+        + ["selection"] * (cfg.selection_metric == ORACLE)
+        + ["validation"] * bool(fitted.scores.validation.labels_seen),
         "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
         "world_size": fitted.trainer.world_size,
         **fitted.scores.summary(),

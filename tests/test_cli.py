@@ -93,7 +93,7 @@ def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path, da_here):
         (("data.num_classes=1",), "there are two moons"),
         (("data.batch_size.source=5000",), "data.batch_size.source=5000 is larger than the 1000 rows"),
         (("data.num_rows=0",), "no training rows"),
-        (("selection_metric=accuracy",), "selection_metric=accuracy is no validator; there are ['entropy', 'infomax'"),
+        (("selection_metric=accuracy",), "selection_metric=accuracy is no validator; there are ['bnm', 'corr_c'"),
         (("method=shot", "selection_metric=source_acc"), "needs the source, which Shot does not open"),
         (("data=office_caltech10",), "net and data do not fit: one asks for data.num_features"),
         (("net=lenet",), "net=lenet can't read the rows of data=toy"),

@@ -62,7 +62,7 @@ def proxy_a_distance(
     wrong = _predicted(features, domain, folds, seed, w) != domain
     shares = [(np.ones(len(domain)) if w is None else w)[domain == d] for d in (0, 1)]
     shares = [share / share.sum() for share in shares]
-    errors = [share @ wrong[domain == d] for d, share in enumerate(shares)]
+    errors = [min(share @ wrong[domain == d], 1.0) for d, share in enumerate(shares)]  # more by rounding only
     variance = sum(e * (1 - e) * (share @ share) for e, share in zip(errors, shares, strict=True)) / 4
     value, half = 2 * (1 - sum(errors)), 4 * norm.ppf(0.975) * variance**0.5
     return Distance(float(value), float(value - half), float(value + half))

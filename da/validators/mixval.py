@@ -8,7 +8,7 @@ from torch import Tensor
 
 from da.validators.base import Seen, Validator
 
-Pairs = tuple[Int[Tensor, " k"], Int[Tensor, " k"]]
+Pairs = tuple[Tensor, Tensor]  # positions i and j, [k] each
 
 
 def pairs(labels: Int[Tensor, " n"], seed: int) -> tuple[Pairs, Pairs]:

@@ -19,9 +19,9 @@ from da.validators.reverse_validation import ReverseValidation
 from da.validators.weighted_risk import Dev, Iwcv, dev_risk
 
 
-def fitted(x, y):
+def fitted(x, y, tol=1e-4):
     scaler = StandardScaler().fit(x)
-    return scaler, LogisticRegression(max_iter=1000, class_weight="balanced").fit(scaler.transform(x), y)
+    return scaler, LogisticRegression(max_iter=1000, class_weight="balanced", tol=tol).fit(scaler.transform(x), y)
 
 
 def naive_weights(seen, folds):
@@ -29,7 +29,7 @@ def naive_weights(seen, folds):
     domain = np.repeat([0, 1], [len(seen.source.z), len(seen.target.z)])
     weights = np.empty(len(z))
     for rest, held_out in StratifiedKFold(folds, shuffle=True, random_state=0).split(z, domain):
-        scaler, classifier = fitted(z[rest], domain[rest])
+        scaler, classifier = fitted(z[rest], domain[rest], tol=1e-6)
         p = classifier.predict_proba(scaler.transform(z[held_out]))
         weights[held_out] = p[:, 1] / p[:, 0]
     return weights[: len(seen.source.z)]

@@ -1,5 +1,6 @@
 """`da calibrate`: the temperature of a run's network, by held-out source rows and nothing of the target."""
 
+import json
 import re
 import shutil
 
@@ -13,7 +14,8 @@ from saved_runs import WIDE, change, write_run
 from torch.nn.functional import cross_entropy
 
 from da.calibrate import calibrate
-from da.data.rows import Draw
+from da.data.rows import Draw, Hidden
+from da.data.toy import Toy
 from da.run import run
 from da.transfer import teachers
 from da.use import open_run
@@ -47,6 +49,33 @@ def test_it_is_the_temperature_of_the_source_rows_that_were_held_out(toy, capfd)
     assert last == f"[{value},{value}]"
     cfg = config("data=toy", "net=mlp", "method=teachers", f"method.teachers.temperatures={last}")
     assert cfg.method.teachers.temperatures == [float(value)] * 2
+
+
+def test_transcal_reads_target_rows_and_no_label_and_the_oracle_says_what_it_does(toy, tmp_path, capfd, monkeypatch):
+    found = calibrate(str(toy), by="transcal")
+    assert found.temperature >= 1
+    assert found.target is None
+    read = Toy.read
+
+    def scrambled(self, role):
+        domain = read(self, role)
+        if role == "source":
+            return domain
+        return domain._replace(**{part: Hidden(getattr(domain, part)) for part in ("train", "val", "test")})
+
+    monkeypatch.setattr(Toy, "read", scrambled)
+    assert calibrate(str(toy), by="transcal") == found
+    with pytest.raises(ValueError, match="--oracle: the target of .* has no labels"):
+        calibrate(str(toy), by="transcal", oracle=True)
+    monkeypatch.undo()
+    assert call("calibrate", toy, "--by", "transcal", "--oracle", "--plot", tmp_path / "r.png") == 0
+    out = capfd.readouterr().out
+    assert "TransCal: target accuracy estimated as" in out
+    before = re.search(r"ORACLE, target test rows: ECE ([\d.]+) ->", out)[1]
+    results = json.loads((toy / "results.json").read_text())
+    assert float(before) == pytest.approx(results["test"]["target_ece"]["selected"], abs=6e-4)
+    assert (tmp_path / "r.png").stat().st_size > 10_000
+    assert call("calibrate", toy, toy, "--plot", tmp_path / "r.png") == 2
 
 
 def tables(folder):

@@ -28,9 +28,16 @@ def reliability_figure(logits: Tensor, y: Tensor, temperature: float, path: Path
         there = found.rows > 0
         ece = expected_calibration_error(found)
         label = f"T = {t:.2f}: ECE {ece:.3f}"
-        upper.plot(found.confidence[there], found.accuracy[there], "o-", color=colour, markersize=4, label=label)
+        upper.plot(
+            found.confidence[there].tolist(),
+            found.accuracy[there].tolist(),
+            "o-",
+            color=colour,
+            markersize=4,
+            label=label,
+        )
         middles = [(k + 0.5 + shift) / BINS for k in range(BINS)]
-        lower.bar(middles, found.rows / len(y), width=0.4 / BINS, color=colour)
+        lower.bar(middles, (found.rows / len(y)).tolist(), width=0.4 / BINS, color=colour)
     upper.set(ylabel="accuracy", ylim=(0, 1.02), title=f"{len(y)} {rows}")
     lower.set(xlabel="confidence", ylabel="part of the rows", xlim=(0, 1))
     upper.legend(frameon=False, loc="upper left")

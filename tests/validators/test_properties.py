@@ -75,7 +75,7 @@ def test_does_not_see_how_the_rows_were_dealt(validator):
         for collector, numbers in ((first, n[40:]), (second, n[7:40].flip(0)), (first, n[:7])):
             collect(collector, seen, role, numbers)
     first.merge_state(second)
-    scores = [validator.score(collector.compute()._replace(mix=seen.mix)) for collector in (one, first)]
+    scores = [validator.score(collector.seen()._replace(mix=seen.mix)) for collector in (one, first)]
     assert torch.equal(*scores)
 
 
@@ -127,7 +127,7 @@ def scores_of_a_share(rank, world):
     for role in ("source", "target"):
         n = torch.arange(len(getattr(seen, role).z))
         collect(collector, seen, role, n[n % 5 % world == rank])
-    together = collector.compute()._replace(mix=seen.mix)
+    together = collector.seen()._replace(mix=seen.mix)
     asked = {name: built(name) for name in NAMES}
     return {name: v.score(together).double() for name, v in asked.items() if not v.labels_per_class}
 

@@ -40,7 +40,7 @@ def test_all_validators_leave_the_weights_as_they_are(tmp_path):
     assert (results["all"]["target_labels"], results["all"]["validation_labels"]) == (["validation"], 6)
 
 
-def test_few_shot_accuracy_sees_its_own_rows_only_and_the_others_none():
+def test_few_shot_accuracy_sees_its_own_rows_only_and_the_others_none(monkeypatch):
     y = torch.arange(20) % 4
     shown = {1: torch.arange(4), 2: torch.arange(8)}
     seen = {}
@@ -53,7 +53,8 @@ def test_few_shot_accuracy_sees_its_own_rows_only_and_the_others_none():
     none = Spy(1)
     none.labels_per_class = 0
     under_test = validation.Validation({"none": none, "one": Spy(1), "two": Spy(2)})
-    under_test.open(("target",), frozenset(), SimpleNamespace(shown_rows=shown.__getitem__))
+    monkeypatch.setattr(validation, "_shown_rows", lambda data, labels_per_class: shown[labels_per_class])
+    under_test.open(("target",), frozenset(), SimpleNamespace())
     n = torch.arange(20)
     under_test.update("target", Encoded(torch.eye(20), torch.eye(20, 4), y, n * 0, n))
     under_test.compute(None)

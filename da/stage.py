@@ -23,6 +23,7 @@ from da.introduce import introduce
 from da.methods.base import Method
 from da.models.network import Network
 from da.models.state import check_fits, load_checkpoint
+from da.settings import FIRST_VALIDATORS
 from da.types import Role
 
 CHECKPOINTS, SELECTED = "checkpoints", "selected.ckpt"
@@ -66,7 +67,7 @@ def fit(
         folder,
         callbacks=[
             *(*averaging, scores, SeedEachBatch(cfg.seed), *monitors),
-            *(make_progress(label), *_savers(checkpoints, scores)),
+            *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), *_savers(checkpoints, scores)),
         ],
         logger=[CSVLogger(folder, name="", version=""), *loggers],
         enable_progress_bar=on_terminal(),

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Collection
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -9,10 +10,10 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 
 
 class ProgressLines(Callback):
-    """One line an epoch: batches done, the validators' scores, time left. Never a target accuracy."""
+    """One line an epoch: batches done, the scores of some validators, time left. Never a target accuracy."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def __init__(self, label: str, shown: Collection[str]) -> None:
+        self.label, self.shown = label, shown
         self.start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -26,7 +27,7 @@ class ProgressLines(Callback):
         scores = "  ".join(
             f"{key.rpartition('/')[2]} {float(value):.3f}"
             for key, value in sorted(trainer.callback_metrics.items())
-            if key.startswith("val/validator/")
+            if key.startswith("val/validator/") and key.rpartition("/")[2] in self.shown
         )
         left = seconds / done * (planned - done)
         print(f"{self.label}  epoch {done}/{planned}  {scores}  {seconds:.0f} s, {left:.0f} s left", flush=True)
@@ -41,9 +42,9 @@ class ProgressBar(TQDMProgressBar):
         return metrics
 
 
-def make_progress(label: str) -> Callback:
-    """Return a bar where somebody watches a terminal, lines where a log is written."""
-    return ProgressBar(leave=True) if on_terminal() else ProgressLines(label)
+def make_progress(label: str, shown: Collection[str]) -> Callback:
+    """Return a bar where somebody watches a terminal, lines with the `shown` validators where a log is written."""
+    return ProgressBar(leave=True) if on_terminal() else ProgressLines(label, shown)
 
 
 def on_terminal() -> bool:

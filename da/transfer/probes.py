@@ -12,7 +12,11 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
+
+one_thread = threadpool_limits.wrap(limits=1)
+"""Thousands of small products: threads of several processes that wait for one another made them 35 times slower."""
 
 
 class Distance(NamedTuple):
@@ -23,6 +27,7 @@ class Distance(NamedTuple):
     high: float
 
 
+@one_thread
 def knn_accuracy(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], k: int = 5) -> float:
     """Share of rows whose class is that of most of their k nearest other rows; of equally many the smaller label."""
     features, labels = z.double().numpy(), y.numpy()
@@ -33,6 +38,7 @@ def knn_accuracy(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], k: int = 5) -> f
     return float((votes.argmax(axis=1) == labels).mean())
 
 
+@one_thread
 def linear_probe(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], folds: int = 5, seed: int = 0) -> float:
     """Accuracy of logistic regression on standardised features, each row predicted from the other folds.
 
@@ -41,6 +47,7 @@ def linear_probe(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], folds: int = 5, 
     return float((_predicted(z.double().numpy(), y.numpy(), folds, seed) == y.numpy()).mean())
 
 
+@one_thread
 def proxy_a_distance(
     z_s: Float[Tensor, "n d"],
     z_t: Float[Tensor, "m d"],
@@ -68,6 +75,7 @@ def proxy_a_distance(
     return Distance(float(value), float(value - half), float(value + half))
 
 
+@one_thread
 def domain_odds(
     z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], folds: int = 5, seed: int = 0
 ) -> Float[Tensor, " n"]:
@@ -85,6 +93,7 @@ def domain_odds(
     return torch.from_numpy(log_odds[: len(z_s)]).exp()
 
 
+@one_thread
 def source_probabilities(z: Float[Tensor, "n d"], y: Int[Tensor, " n"]) -> Callable[[Tensor], Tensor]:
     """Return what gives rows [m, d] the probabilities [m, c] of the classes of `y`: logistic regression on `z` and `y`.
 

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from da.transfer.probes import one_thread
 from da.validators.base import Seen, Validator
 
 CHUNK = 1024  # rows of the matrix of distances held at a time
@@ -33,7 +34,8 @@ class ClassAmi(Validator):
             return torch.tensor(0.0)
         with warnings.catch_warnings():  # rows that are equal may make fewer clusters
             warnings.simplefilter("ignore", ConvergenceWarning)
-            found = KMeans(clusters, n_init=4, random_state=0).fit_predict(seen.target.z.double().cpu().numpy())
+            means = KMeans(clusters, n_init=4, random_state=0)
+            found = one_thread(means.fit_predict)(seen.target.z.double().cpu().numpy())
         return torch.tensor(max(float(adjusted_mutual_info_score(labels, found)), -1.0))
 
     def bounds(self, seen: Seen) -> tuple[float, float]:

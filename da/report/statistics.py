@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Interval(NamedTuple):
-    """`mean` +- `half_width` of `n` values; `half_width` is None where there is no interval, `n` 0 for unequal seeds."""
+    """`mean` +- `half_width` of `n` values; the width is None where there is no interval, n is 0 for unequal seeds."""
 
     mean: float
     half_width: float | None

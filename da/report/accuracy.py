@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from da.report.plots import interval_plot
+from da.report.plots import MINUS, interval_plot
 from da.report.results import Metric, Repetitions
 from da.report.section import Section
 from da.report.statistics import Interval, average, interval
 from da.report.tables import Sheet, marked, seed_values
 
 LABELS: Mapping[Metric, str] = {"last": "last epoch", "selected": "selected epoch", "oracle": "ORACLE epoch"}
-NOTHING = "–"
+NOTHING = "-"
 
 
 def accuracy_section(rows: Sequence[Repetitions]) -> Section:
@@ -61,16 +61,18 @@ def task_sheet(rows: Sequence[Repetitions], data: str, metric: Metric) -> Sheet:
 def gap_sheet(rows: Sequence[Repetitions]) -> Sheet:
     """Return how much accuracy the selected and the last epoch are below the ORACLE's, on the rows that it was on."""
     lines = []
-    for row in rows:
-        for task in tasks_of([row], row.data):
+    cells_of = [(data, task) for data in data_sets(rows) for task in tasks_of(rows, data)]
+    for data, task in cells_of:
+        for row in (row for row in rows if row.data == data):
             runs = [run for run in row.runs if run.task == task]
             gaps = []
             for end in ("selected_target_acc", "last_target_acc"):
                 pairs = [(run.oracle.get("best_target_acc"), run.oracle.get(end)) for run in runs]
                 known = [best - value for best, value in pairs if best is not None and value is not None]
                 gaps.append(interval(known).text() if known else NOTHING)
-            lines.append([row.data, task, marked(row), *gaps])
-    columns = ["data", "task", "method", "ORACLE − selected", "ORACLE − last"]
+            if runs:
+                lines.append([data, task, marked(row), *gaps])
+    columns = ["data", "task", "method", f"ORACLE {MINUS} selected", f"ORACLE {MINUS} last"]
     return Sheet("Gap to the ORACLE epoch, on the same target train rows", columns, lines)
 
 

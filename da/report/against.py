@@ -60,6 +60,7 @@ def compare(rows: Sequence[Repetitions]) -> list[Comparison]:
         for task, by_seed in sorted(seed_values(row, "last").items()):
             result = paired(by_seed, values.get(task, {}))
             found.append(Comparison(row, task, result, None, _lack(result, base, task in values)))
+    found.sort(key=lambda one: (one.row.data, one.task))
     tested = [i for i, one in enumerate(found) if one.paired.p is not None]
     adjusted = holm([found[i].paired.p or 0.0 for i in tested])
     for i, p in zip(tested, adjusted, strict=True):
@@ -116,7 +117,6 @@ def _figures(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
     figures = []
     for data in sorted({one.row.data for one in comparisons}):
         shown = [one for one in comparisons if one.row.data == data and one.paired.difference is not None]
-        shown.sort(key=lambda one: one.task)
         names = [f"{one.task} · {marked(one.row)}" for one in shown]
         values = [one.paired.difference for one in shown if one.paired.difference is not None]
         if shown:

@@ -102,7 +102,7 @@ def _statistics(runs: Sequence[Result]) -> Sheet:
 
 def _fitted(run: Result) -> list[tuple[str, str]]:
     if run.data_file is None:
-        return [("not known: no data.json", "–")]
+        return [("not known: no data.json", "-")]
     state: Mapping[str, Any] = run.data_file.get("state") or {}
     found = []
     if "scale" in state:
@@ -119,4 +119,4 @@ def _fitted(run: Result) -> list[tuple[str, str]]:
         found.append((f"values of {len(categories)} categorical columns", "tables of all domains, without labels"))
     if "classes" in state:
         found.append((f"names of {len(state['classes'])} classes", "labels by their names"))
-    return found or [("nothing", "–")]
+    return found or [("nothing", "-")]

@@ -120,7 +120,7 @@ def _refusal(keys: Sequence[str], runs: Sequence[Result], settings: Mapping[Path
     said = []
     for key in keys[:_SHOWN]:
         folders: dict[str, list[Result]] = {}
-        for run in runs:
+        for run in _telling_apart(key, runs, settings):
             folders.setdefault(settings[run.folder].get(key, "not set"), []).append(run)
         values = ("; ".join(f"{value}: {part[0].folder}" + _more(len(part) - 1) for value, part in folders.items()),)
         said.append(f"{key} ({values[0]})")
@@ -129,6 +129,16 @@ def _refusal(keys: Sequence[str], runs: Sequence[Result], settings: Mapping[Path
         f"the runs differ in {', '.join(said)}{rest}: give the folders of one setting, name the keys as axes "
         f"({' '.join(f'--axis {key}' for key in keys[:_SHOWN])}), or all of them by --by-settings"
     )
+
+
+def _telling_apart(key: str, runs: Sequence[Result], settings: Mapping[Path, Settings]) -> Sequence[Result]:
+    """Return the runs that an error about a key names: of a method's own, those of methods within which it differs."""
+    if not _own(key):
+        return runs
+    values = defaultdict(set)
+    for run in runs:
+        values[run.method].add(settings[run.folder].get(key))
+    return [run for run in runs if len(values[run.method]) > 1]
 
 
 def _more(n: int) -> str:

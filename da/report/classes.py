@@ -62,8 +62,9 @@ def classes_section(rows: Sequence[Repetitions]) -> Section:
         said = f"No method shares a seed with {BASE} where both have accuracies by class (`test.target_class_acc`)."
         return Section("classes", title, [said])
     text = [
-        f"Target test accuracy of each class after the last epoch, minus that of {BASE} with the same seed: mean over n shared "
-        "seeds, in percentage points. No intervals: a mean accuracy can hide a class that is lost, and this is where to look."
+        f"Target test accuracy of each class after the last epoch, minus that of {BASE} with the same seed: mean over "
+        "n shared seeds, in percentage points. There are no intervals here: it is where to look for a class that is "
+        "lost while the mean rises."
     ]
     maps = defaultdict(list)
     for one in gains:

@@ -40,7 +40,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY",
-        help="a setting that runs of a folder may differ in, with all below it: each of its values is a row; repeatable",
+        help="a setting, with all below it, that runs of a folder may differ in: each value is a row; repeatable",
     )
     parser.add_argument("--by-settings", action="store_true", help="make an axis of every setting that differs")
     arguments = parser.parse_args(argv)

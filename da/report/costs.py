@@ -24,9 +24,9 @@ def cost_section(rows: Sequence[Repetitions]) -> Section:
     if not known:
         return Section("cost", title, ["No run has a cost in results.json."])
     text = [
-        "Cost of one run: building, source stage and training, without test and figures; means over all runs of a row, tasks "
-        "and seeds alike. Seconds compare only where the runs had the same machine to themselves. Peak memory is that of the "
-        "CUDA device if one was used, else of the process.",
+        "Cost of one run: building, source stage and training, without test and figures; means over all runs of a row, "
+        "tasks and seeds alike. Seconds compare only where the runs had the same machine to themselves. Peak memory is "
+        "that of the CUDA device if one was used, else of the process.",
     ]
     if not energy:
         text.append("Energy was not measured.")

@@ -25,7 +25,7 @@ def lambda_section(rows: Sequence[Repetitions]) -> Section:
         name = f"{data}, {method}: {key.removeprefix(WEIGHTS)}"
         figures.append(_figure(name, by_task))
         values = sorted({value for curve in by_task.values() for value in curve})
-        lines = [[task, *(c[v].text() if v in c else "–" for v in values)] for task, c in by_task.items()]
+        lines = [[task, *(c[v].text() if v in c else "-" for v in values)] for task, c in by_task.items()]
         sheets.append(Sheet(name, ["task", *(f"{value:g}" for value in values)], lines))
     text = [
         "Target test accuracy in percent after the last epoch, over the value of one weight, all else equal: mean ± "

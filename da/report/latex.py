@@ -3,29 +3,14 @@
 import re
 from collections.abc import Sequence
 
+from da.report.plots import MINUS
 from da.report.tables import TEXT, Sheet
 
 _SPECIAL = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"},
-    **{
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "±": r"$\pm$",
-        "→": r"$\to$",
-        "−": "$-$",
-        "–": "--",
-        "†": r"$\dagger$",
-    },
-    **{
-        "χ": r"$\chi$",
-        "²": r"$^2$",
-        "ρ": r"$\rho$",
-        "τ": r"$\tau$",
-        "λ": r"$\lambda$",
-        "·": r"$\cdot$",
-        "…": r"\dots{}",
-    },
+    **{">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$", "→": r"$\to$", MINUS: "$-$", "†": r"$\dagger$"},
+    **{"λ": r"$\lambda$", "·": r"$\cdot$", "…": r"\dots{}"},
 }
 
 
@@ -35,7 +20,7 @@ def escaped(text: str) -> str:
 
 
 def latex(sheets: Sequence[Sheet], title: str, notes: Sequence[str]) -> str:
-    """Return a table environment for each sheet, to be read by \\input; the preamble needs booktabs and graphicx."""
+    """Return a table environment for each sheet, to be included; the preamble needs booktabs and graphicx."""
     begin = "% needs \\usepackage{booktabs,graphicx}\n"
     return begin + "\n".join(_table(sheet, title) for sheet in sheets) + "".join(f"% {note}\n" for note in notes)
 

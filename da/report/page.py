@@ -11,7 +11,8 @@ from da.report.tables import TEXT, Sheet
 STYLE = """
 :root { --ink: #1f2933; --soft: #616e7c; --line: #e4e7eb; --bad: #b42318; --good: #2f7d4f; --accent: #2b6cb0 }
 * { box-sizing: border-box }
-body { margin: 0; color: var(--ink); background: #fff; font: 15px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif }
+body { margin: 0; color: var(--ink); background: #fff }
+body { font: 15px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif }
 main, header, nav div { max-width: 1180px; margin: 0 auto; padding: 0 32px }
 header { padding-top: 36px; padding-bottom: 12px }
 h1 { font-size: 26px; font-weight: 650; letter-spacing: -.01em; margin: 0 0 4px }
@@ -25,7 +26,7 @@ nav a { color: var(--soft); text-decoration: none }
 nav a:hover { color: var(--accent) }
 section { padding: 34px 0 26px; border-bottom: 1px solid var(--line); scroll-margin-top: 40px }
 section:last-child { border: 0 }
-.wide { overflow-x: auto; margin-bottom: 8px }
+.wide { overflow-x: auto; margin-bottom: 8px; width: fit-content; max-width: 100% }
 .long { max-height: 560px; overflow-y: auto }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; line-height: 1.4 }
 th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 1px solid #9aa5b1; background: #fff }
@@ -33,12 +34,13 @@ th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 1px
 td { text-align: right; border-bottom: 1px solid #f0f2f4; white-space: nowrap }
 th, td { padding: 5px 14px 5px 0; vertical-align: top }
 th.text, td.text { text-align: left }
-td.text { white-space: normal; min-width: 70px; max-width: 460px; overflow-wrap: anywhere }
+td.prose { white-space: normal; max-width: 460px; overflow-wrap: anywhere }
 tbody tr:hover td { background: #f7f9fb }
 td small { color: #9aa5b1; font-size: 11px; margin-left: 3px }
 .bad { color: var(--bad) } .good { color: var(--good) }
 .figure { margin: 8px 0 14px; width: 100% }
 """
+_PROSE = {"verdict", "reason", "leak", "folder", "labels", "fitted", "on", "best classes", "worst classes"}  # may wrap
 LONG = 18  # rows above which a table scrolls in a box of its own
 
 
@@ -90,7 +92,7 @@ def _section(section: Section, first: int) -> str:
 def _table(sheet: Sheet) -> str:
     if not sheet.rows:
         return "<p>Nothing to show.</p>\n"
-    sides = [' class="text"' if name in TEXT else "" for name in sheet.columns]
+    sides = [f' class="text{" prose" * (name in _PROSE)}"' if name in TEXT else "" for name in sheet.columns]
     head = "".join(f"<th{side}>{escape(name)}</th>" for name, side in zip(sheet.columns, sides, strict=True))
     rows = [
         "<tr>" + "".join(f"<td{side}>{_cell(cell)}</td>" for cell, side in zip(row, sides, strict=True)) + "</tr>\n"

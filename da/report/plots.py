@@ -6,7 +6,8 @@ from typing import Any
 from da.report.figures import TEN
 from da.report.statistics import Interval
 
-INK, GREY, LINE = "#1f2933", "#7b8794", "#e4e7eb"
+INK, LINE = "#1f2933", "#e4e7eb"
+MINUS = "\N{MINUS SIGN}"
 GOOD, BAD, NEUTRAL = "#2f7d4f", "#b42318", "#7b8794"
 
 
@@ -19,7 +20,7 @@ def figure(title: str, data: Sequence[Mapping[str, Any]], height: int = 380, **l
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "height": height,
-        "margin": {"l": 60, "r": 20, "t": 46, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 46, "b": 28},
         "hovermode": "closest",
         "xaxis": axis,
         "yaxis": axis,
@@ -93,15 +94,18 @@ def forest_plot(title: str, names: Sequence[str], values: Sequence[Interval], co
     ]
     ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
     axis = {"zeroline": False, "showgrid": False, **ticks}
-    height = 100 + 24 * len(names)
-    return figure(title, [*bars, data], height, yaxis=axis, xaxis={"zeroline": True}, showlegend=False)
+    ends = [100 * (value.mean + sign * (value.half_width or 0)) for value in values for sign in (-1, 1)]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    span = {"zeroline": True, "range": [low - 0.04 * (high - low), high + 0.04 * (high - low)]}
+    height = 90 + 24 * len(names)
+    return figure(title, [*bars, data], height, yaxis=axis, xaxis=span, showlegend=False)
 
 
 def heat_map(
     title: str, columns: Sequence[str], names: Sequence[str], values: Sequence[Sequence[float | None]]
 ) -> dict[str, Any]:
     """Return differences in percentage points as colours: red below 0, white at 0, blue above."""
-    scaled = [[None if value is None else 100 * value for value in row] for row in values]
+    scaled = [[None if value is None else round(100 * value, 1) + 0.0 for value in row] for row in values]
     few = len(columns) <= 16
     data = {
         "type": "heatmap",

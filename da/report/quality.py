@@ -15,7 +15,7 @@ from da.report.tables import Sheet
 
 FEWEST = 3
 """Checkpoints below which a rank correlation says nothing: of two, every score gives 1 or -1."""
-ALL = "all methods"
+ALL, RHO = "all methods", "\N{GREEK SMALL LETTER RHO}"
 Correlation = Callable[[Sequence[float], Sequence[float]], float | None]
 
 
@@ -64,13 +64,14 @@ def selected_by(rows: Sequence[Repetitions], validator: str) -> tuple[Interval, 
     """
     values: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)
     gaps: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)
-    for row, run in ((row, run) for row in rows for run in row.runs):
-        if pairs := list(_scored(run, validator)):
-            chosen = max(pairs, key=lambda pair: pair[0])[1]
-            best = max(one.target_acc for one in run.epochs if one.target_acc is not None)
-            unit = (row.data, row.name, run.task)
-            values[unit][run.seed] = chosen
-            gaps[unit][run.seed] = best - chosen
+    for row in rows:
+        for run in row.runs:
+            if pairs := list(_scored(run, validator)):
+                chosen = max(pairs, key=lambda pair: pair[0])[1]
+                best = max(one.target_acc for one in run.epochs if one.target_acc is not None)
+                unit = (row.data, row.name, run.task)
+                values[unit][run.seed] = chosen
+                gaps[unit][run.seed] = best - chosen
     return (average(list(values.values())), average(list(gaps.values()))) if values else None
 
 
@@ -84,6 +85,7 @@ def _scored(run: Result, validator: str) -> Iterator[tuple[float, float]]:
 def quality_section(rows: Sequence[Repetitions]) -> Section:
     """Correlations by method and over all, and the accuracy at each validator's epoch; a sentence without `epochs`."""
     title = "Validators"
+    rows = [row for row in rows if not row.target_labels]
     runs = [run for row in rows for run in row.runs]
     names = sorted({name for run in runs for epoch in run.epochs for name in epoch.validators})
     without = sum(not run.epochs for run in runs)
@@ -94,13 +96,15 @@ def quality_section(rows: Sequence[Repetitions]) -> Section:
         return Section("validators", title, [*lacking, "No run has validations to compare validators by."])
     over = {ALL: runs, **_by_name(rows)}
     text = [
-        "Each validation of each run is a checkpoint, with the score of every validator (no target labels, but for those "
-        "that are shown some) and the ORACLE accuracy on target train rows. ρ is Spearman's rank correlation of the two. "
-        "τ is Kendall's, weighted so that the best count most: a pair weighs 1/(r + 1) + 1/(s + 1) by the ranks from 0 of its "
-        "two, the mean of the weights by score and by accuracy (Vigna 2015). Both are computed within each task over n "
-        "checkpoints in all, and averaged over tasks. Checkpoints of one run are not independent, so there is no test.",
-        "Selecting by a validator gives the accuracy at the first epoch with its highest score; the gap is to the best epoch of "
-        "the same run, on the same rows. Means over methods and tasks ± 95 % interval over n seeds.",
+        "Each validation of each run is a checkpoint, with the score of every validator (without target labels, but "
+        f"for those that are shown some) and the ORACLE accuracy on target train rows. {RHO} is Spearman's rank "
+        "correlation of the two. τ is Kendall's, weighted so that the best count most: a pair weighs 1/(r + 1) + "
+        "1/(s + 1) by the ranks from 0 of its two, and τ is the mean of that with ranks by score and that with ranks by "
+        "accuracy (Vigna 2015). Both are computed within each task, over n checkpoints in all, and averaged over tasks. "
+        "Checkpoints of one run are not independent, so there is no test.",
+        "Selecting by a validator gives the accuracy at the first epoch with its highest score; the gap is to the best "
+        "epoch of the same run, on the same rows. Means over methods and tasks ± 95 % interval over n seeds. Runs that "
+        "used target labels are not counted.",
         *lacking,
     ]
     return Section("validators", title, text, [_figure(rows, names)], [_gaps(rows, names), *_correlations(over, names)])
@@ -121,18 +125,17 @@ def _correlations(over: Mapping[str, Sequence[Result]], names: Sequence[str]) ->
             tau = correlation(runs, name, weighted)[0]
             lines.append([part, name, _signed(rho), _signed(tau), str(n), str(tasks)])
     yield Sheet(
-        "Correlation with the ORACLE accuracy", ["over", "validator", "Spearman ρ", "weighted τ", "n", "tasks"], lines
+        "Correlation with the ORACLE accuracy",
+        ["over", "validator", f"Spearman {RHO}", "weighted τ", "n", "tasks"],
+        lines,
     )
 
 
 def _gaps(rows: Sequence[Repetitions], names: Sequence[str]) -> Sheet:
-    lines = []
-    for name in names:
-        if found := selected_by(rows, name):
-            lines.append([name, found[0].text(), found[1].text()])
-    return Sheet(
-        "Selected by each validator", ["validator", "accuracy, target train rows [%]", "gap to ORACLE [pp]"], lines
-    )
+    found = {name: selected_by(rows, name) for name in names}
+    lines = [[name, one[0].text(), one[1].text()] for name, one in found.items() if one]
+    columns = ["validator", "accuracy, target train rows [%]", "gap to ORACLE [pp]"]
+    return Sheet("Selected by each validator", columns, lines)
 
 
 def _figure(rows: Sequence[Repetitions], names: Sequence[str]) -> dict[str, object]:

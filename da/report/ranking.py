@@ -20,15 +20,16 @@ def ranking_section(rows: Sequence[Repetitions]) -> Section:
     tasks = len(next(iter(accuracies.values()), {}))
     if len(accuracies) < 2 or tasks < FEWEST_TASKS:
         said = (
-            f"No ranks: they need at least 2 methods that have the same {FEWEST_TASKS} tasks or more, and used no target "
-            f"labels; there are {len(accuracies)} methods on {tasks} tasks. With fewer, no ranks could be told from chance."
+            f"No ranks: they need at least 2 methods that have the same {FEWEST_TASKS} tasks or more, and used no "
+            f"target labels; there are {len(accuracies)} methods on {tasks} tasks. With fewer, no ranks could be told "
+            "from chance."
         )
         return Section("ranks", title, [said, *left])
     ranks = rank_test(accuracies)
     text = [
         f"Rank 1 is the best mean accuracy over seeds of a task, after the last epoch; means over {ranks.tasks} tasks. "
         f"Friedman's test of equal ranks: χ² = {ranks.statistic:.2f} with {len(accuracies) - 1} degrees of freedom, "
-        f"p = {p_text(ranks.p)}. Nemenyi's critical difference at 5 %: {ranks.critical_difference:.2f}; two methods "
+        f"p: {p_text(ranks.p)}. Nemenyi's critical difference at 5 %: {ranks.critical_difference:.2f}; two methods "
         "differ if their bars, half of it to each side, do not overlap.",
         "Tasks that share a domain are not independent, so p is rather too small.",
     ]

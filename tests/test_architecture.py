@@ -21,7 +21,7 @@ BELOW = {  # what a package may import of ours
     "validators": {"types", "terms", "data"},
     "settings": set(),
     "record": {"settings"},
-    "report": {"command", "record", "settings"},
+    "report": {"command", "record", "settings", "transfer"},
     "callbacks": {"types", "data", "models", "terms", "methods", "validators", "report"},
     "build": set(),
     "command": set(),

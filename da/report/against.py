@@ -12,6 +12,7 @@ from da.report.section import Section
 from da.report.tables import Sheet, marked, seed_values
 
 BASE = "source_only"
+LEVEL = 0.05
 
 
 class Comparison(NamedTuple):
@@ -25,7 +26,7 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the paired 95 % interval says; harm is called negative transfer."""
+        """What the paired 95 % interval says, and whether it holds after Holm; harm is called negative transfer."""
         difference = self.paired.difference
         if difference is None:
             return self.lacks
@@ -33,7 +34,8 @@ class Comparison(NamedTuple):
         if self.lacks:
             return f"{'NEGATIVE TRANSFER? below' if lower else 'not below'} {BASE}; {self.lacks}"
         if abs(difference.mean) > (difference.half_width or 0.0):
-            return f"NEGATIVE TRANSFER: below {BASE}" if lower else f"above {BASE}"
+            said = f"NEGATIVE TRANSFER: below {BASE}" if lower else f"above {BASE}"
+            return said if self.adjusted is not None and self.adjusted < LEVEL else f"{said}; not after Holm"
         return f"NEGATIVE TRANSFER? below {BASE}, the interval holds 0" if lower else "the interval holds 0"
 
     @property
@@ -95,7 +97,8 @@ def against_section(rows: Sequence[Repetitions]) -> Section:
         "p: Student's paired t-test over shared seeds, two-sided. Holm: p adjusted for all tests of this table "
         f"(m = {tested}). Intervals are paired, to 95 %, and not adjusted.",
         f"Negative transfer: adapted below {BASE}. It is marked with a question mark where the interval holds 0, or "
-        "there is none.",
+        f"there is none. What the interval says and the adjusted p does not, at {LEVEL}, is marked too: the more "
+        "comparisons, the more of them look like a difference by chance.",
     ]
     lines = [
         [

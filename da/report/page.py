@@ -108,4 +108,4 @@ def _cell(text: str) -> str:
     html = re.sub(r" \((n=[^)]*|unequal[^)]*)\)$", r" <small>\1</small>", escape(text))
     if text.startswith(("NEGATIVE TRANSFER:", "leak:")):
         return f'<span class="bad">{html}</span>'
-    return f'<span class="good">{html}</span>' if text.startswith("above ") else html
+    return f'<span class="good">{html}</span>' if text.startswith("above ") and "; " not in text else html

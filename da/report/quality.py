@@ -99,9 +99,9 @@ def quality_section(rows: Sequence[Repetitions]) -> Section:
         "Each validation of each run is a checkpoint, with the score of every validator (without target labels, but "
         f"for those that are shown some) and the ORACLE accuracy on target train rows. {RHO} is Spearman's rank "
         "correlation of the two. τ is Kendall's, weighted so that the best count most: a pair weighs 1/(r + 1) + "
-        "1/(s + 1) by the ranks from 0 of its two, and τ is the mean of that with ranks by score and that with ranks by "
-        "accuracy (Vigna 2015). Both are computed within each task, over n checkpoints in all, and averaged over tasks. "
-        "Checkpoints of one run are not independent, so there is no test.",
+        "1/(s + 1) by the ranks from 0 of its two, and τ is the mean of that with ranks by score and that with ranks "
+        "by accuracy (Vigna 2015). Both are computed within each task, over n checkpoints in all, and averaged over "
+        "tasks. Checkpoints of one run are not independent, so there is no test.",
         "Selecting by a validator gives the accuracy at the first epoch with its highest score; the gap is to the best "
         "epoch of the same run, on the same rows. Means over methods and tasks ± 95 % interval over n seeds. Runs that "
         "used target labels are not counted.",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from da.report.plots import MINUS, interval_plot
+from da.report.plots import ACCENT, MANY, MINUS, forest_plot, interval_plot
 from da.report.results import Metric, Repetitions
 from da.report.section import Section
 from da.report.statistics import Interval, average, interval
@@ -80,7 +80,11 @@ def _figure(rows: Sequence[Repetitions], data: str) -> dict[str, object]:
     tasks = tasks_of(rows, data)
     found = {marked(row): cells(row, "last", tasks) for row in rows if row.data == data}
     columns = [*tasks, "average"] if any("average" in one for one in found.values()) else tasks
-    return interval_plot(f"{data}: target test accuracy, last epoch [%]", columns, found)
+    if len(found) <= MANY:
+        return interval_plot(f"{data}: target test accuracy, last epoch [%]", columns, found)
+    shown = {name: one[columns[-1]] for name, one in found.items() if columns[-1] in one}
+    title = f"{data}, {columns[-1]}: target test accuracy, last epoch [%]"
+    return forest_plot(title, list(shown), list(shown.values()), [ACCENT] * len(shown), form=".1f")
 
 
 def _marks(rows: Sequence[Repetitions]) -> list[str]:

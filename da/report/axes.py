@@ -9,7 +9,7 @@ from typing import Any
 from da.report.results import Repetitions, Result, method_order, newest
 from da.settings import FIRST_VALIDATORS, NOT_IDENTITY, PLACES
 
-OWN = ("method", "discrepancy", "pretrain", "net.head")
+OWN = ("method", "term", "discrepancy", "pretrain", "net.head")
 """What the yaml of a method sets: it may differ between two methods, not between two runs of one."""
 _IGNORED = (*NOT_IDENTITY, "seed", "data.seed", "data.source", "data.target", *(f"data.{key}" for key in PLACES))
 _SHOWN = 6  # keys of an error, which is one line

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from da.report.accuracy import NOTHING, data_sets, tasks_of
 from da.report.figures import TEN
-from da.report.plots import error, figure
+from da.report.plots import MANY, error, figure
 from da.report.results import Repetitions
 from da.report.section import Section
 from da.report.statistics import Interval, average, interval
@@ -74,11 +74,11 @@ def _figure(rows: Sequence[Repetitions], data: str) -> dict[str, object]:
                 "y": [100 * accuracy.mean],
                 "error_y": error([accuracy]),
                 "text": [accuracy.text()],
-                "hovertemplate": "%{x:.1f} s: %{text}",
+                "hovertemplate": "%{x:.1f} s: %{text}<extra>%{fullData.name}</extra>",
                 "marker": {"size": 10, "color": TEN[k % len(TEN)]},
             }
         )
     spread = bool(seconds) and min(seconds) > 0 and max(seconds) > 10 * min(seconds)
     below = {"title": {"text": "seconds a run"}, "type": "log" if spread else "linear", "zeroline": False}
     title = f"{data}: target test accuracy, mean of {len(tasks)} task{'s' * (len(tasks) != 1)} [%]"
-    return figure(title, points, xaxis=below, yaxis={"zeroline": False}, showlegend=True)
+    return figure(title, points, xaxis=below, yaxis={"zeroline": False}, showlegend=len(points) <= MANY)

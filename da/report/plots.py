@@ -6,7 +6,9 @@ from typing import Any
 from da.report.figures import TEN
 from da.report.statistics import Interval
 
-INK, LINE = "#1f2933", "#e4e7eb"
+INK, LINE, ACCENT = "#1f2933", "#e4e7eb", "#2b6cb0"
+MANY = 20
+"""Rows above which a legend is longer than its figure."""
 MINUS = "\N{MINUS SIGN}"
 GOOD, BAD, NEUTRAL = "#2f7d4f", "#b42318", "#7b8794"
 
@@ -69,14 +71,16 @@ def error(intervals: Sequence[Interval], scale: float = 100.0) -> dict[str, Any]
     return {"type": "data", "array": widths, "thickness": 1.3, "width": 4}
 
 
-def forest_plot(title: str, names: Sequence[str], values: Sequence[Interval], colours: Sequence[str]) -> dict[str, Any]:
-    """Return one line of text for each interval, with its point beside 0, from top to bottom; in percentage points."""
+def forest_plot(
+    title: str, names: Sequence[str], values: Sequence[Interval], colours: Sequence[str], form: str = "+.1f"
+) -> dict[str, Any]:
+    """Return a line of text and a bar for each interval, from top to bottom, in percent; a signed `form` shows 0 too."""
     data = {
         "type": "scatter",
         "mode": "markers",
         "x": [100 * value.mean for value in values],
         "y": list(range(len(names))),
-        "text": [value.text(form="+.1f") for value in values],
+        "text": [value.text(form=form) for value in values],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {"color": list(colours), "size": 9},
     }
@@ -95,8 +99,9 @@ def forest_plot(title: str, names: Sequence[str], values: Sequence[Interval], co
     ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
     axis = {"zeroline": False, "showgrid": False, **ticks}
     ends = [100 * (value.mean + sign * (value.half_width or 0)) for value in values for sign in (-1, 1)]
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    span = {"zeroline": True, "range": [low - 0.04 * (high - low), high + 0.04 * (high - low)]}
+    ends += [0.0] if form.startswith("+") else []
+    margin = 0.04 * (max(ends) - min(ends)) or 1.0
+    span = {"zeroline": form.startswith("+"), "range": [min(ends) - margin, max(ends) + margin]}
     height = 90 + 24 * len(names)
     return figure(title, [*bars, data], height, yaxis=axis, xaxis=span, showlegend=False)
 

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from da.report.against import p_text
 from da.report.comparisons import FEWEST_TASKS, Ranks, rank_test
-from da.report.plots import figure
+from da.report.plots import ACCENT, figure
 from da.report.results import Repetitions
 from da.report.section import Section
 from da.report.tables import Sheet, seed_values
@@ -69,7 +69,7 @@ def _figure(ranks: Ranks, names: Sequence[str]) -> Mapping[str, object]:
         "y": list(range(len(names))),
         "error_x": {"type": "constant", "value": half, "thickness": 2, "width": 5},
         "hovertemplate": "%{x:.2f}<extra></extra>",
-        "marker": {"size": 10, "color": "#2b6cb0"},
+        "marker": {"size": 10, "color": ACCENT},
     }
     beside = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
     plain = {"zeroline": False}

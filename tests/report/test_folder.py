@@ -346,3 +346,10 @@ def test_a_browser_draws_the_page(folder, tmp_path):
         pixels = np.asarray(image.convert("RGB"), dtype=np.int64)
     coloured = pixels.max(axis=2) - pixels.min(axis=2) > 80
     assert coloured.sum() > 1000  # the points of the first figure: text and lines are grey
+
+
+def test_many_rows_are_drawn_below_one_another(tmp_path):
+    write_weights(tmp_path, values=[k / 10 for k in range(21)], seeds=(0,))
+    _, found = study(tmp_path, axes=("method.weights",))
+    (figure,) = found["accuracy"].figures
+    assert len(figure["layout"]["yaxis"]["ticktext"]) == 22

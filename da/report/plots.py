@@ -74,7 +74,7 @@ def error(intervals: Sequence[Interval], scale: float = 100.0) -> dict[str, Any]
 def forest_plot(
     title: str, names: Sequence[str], values: Sequence[Interval], colours: Sequence[str], form: str = "+.1f"
 ) -> dict[str, Any]:
-    """Return a line of text and a bar for each interval, from top to bottom, in percent; a signed `form` shows 0 too."""
+    """Return a name and a bar for each interval, from top to bottom, in percent; a signed `form` shows 0 too."""
     data = {
         "type": "scatter",
         "mode": "markers",

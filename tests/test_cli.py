@@ -13,6 +13,9 @@ from conftest import TOY, call
 
 from da.cli import COMMANDS
 from da.models.state import load_checkpoint
+from da.report.axes import rows_by_axes
+from da.report.folder import sections
+from da.report.results import find_results
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,6 +76,12 @@ def test_a_sweep_a_second_time_and_a_report(tmp_path, da_here):
     assert status == 0
     assert "mmd" in out
     assert "source_only" in out
+
+    results = find_results([tmp_path / "runs"])
+    rows = rows_by_axes(results)  # what a sweep leaves may stand in one report, and has what its sections need
+    drawn = {one.name for one in sections(rows, results) if one.figures}
+    assert [(row.name, len(row.runs)) for row in rows] == [("source_only", 2), ("mmd", 2)]
+    assert drawn == {"accuracy", "against", "validators", "cost", "classes"}
 
 
 def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path, da_here):

@@ -5,18 +5,18 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from da.record import SCHEMA
-from da.settings import NOT_IDENTITY
+from da.report.beside import read_config, read_data_file, read_overrides
+from da.report.epochs import Epoch, numbers, read_epochs
 
 STATUSES = ("complete", "running", "failed")
 Metric = Literal["last", "selected", "oracle"]
+CALIBRATION = ("ece", "brier")
 NETWORK_COSTS = ("parameters", "trainable_parameters", "macs")
-
-# what a run is repeated over, or is compared by, or what can't move a number
-_NOT_A_SETTING = NOT_IDENTITY | {"method", "data", "data.source", "data.target", "data.root", "seed"}
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,29 @@ class Result:
     seconds: float | None = None
     network: Mapping[str, float | None] = field(default_factory=dict)  # numbers of `NETWORK_COSTS` that are known
     overrides: Mapping[str, str] = field(default_factory=dict)  # from the command line, of settings only
+    epochs: tuple[Epoch, ...] = ()  # empty in files from before they were kept
+    oracle: Mapping[str, float | None] = field(default_factory=dict)  # on target train rows, all from target labels
+    class_acc: tuple[float | None, ...] = ()  # target test accuracy of each class, last weights
+    cost: Mapping[str, float | None] = field(default_factory=dict)
+    calibration: Mapping[str, float | None] = field(default_factory=dict)  # by names of `CALIBRATION`
+    data_hashes: Mapping[str, str] = field(default_factory=dict)
+    validation_labels: int = 0  # target labels that validators were shown
     written: float = 0.0  # when results.json was last modified, seconds since the epoch
 
     @property
     def task(self) -> str:
         """The pair of domains, e.g. usps→mnist."""
         return f"{self.source}→{self.target}"
+
+    @cached_property
+    def config(self) -> Mapping[str, Any] | None:
+        """The resolved configuration beside the results; None where the run left none."""
+        return read_config(self.folder)
+
+    @cached_property
+    def data_file(self) -> Mapping[str, Any] | None:
+        """Classes, fitted state and notices of the data; None where the run left none."""
+        return read_data_file(self.folder)
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,7 @@ class Repetitions:
     settings: str  # the overrides in which this group differs from the others of its method, else its config hash
     target_labels: tuple[str, ...]
     runs: tuple[Result, ...]
+    axes: Mapping[str, str] = field(default_factory=dict)  # settings that were named as axes, with their values
 
     @property
     def name(self) -> str:
@@ -127,7 +145,7 @@ def read_result(file: Path) -> Result:
 
 
 def _result(file: Path, raw: Mapping[str, Any]) -> Result:
-    test, oracle, cost = raw.get("test") or {}, raw.get("oracle") or {}, _numbers(raw.get("cost"))
+    test, oracle, cost = raw.get("test") or {}, raw.get("oracle") or {}, numbers(raw.get("cost"))
     copied = ("status", "method", "data", "net", "source", "target", "seed", "config_hash")
     return Result(
         folder=file.parent,
@@ -136,36 +154,23 @@ def _result(file: Path, raw: Mapping[str, Any]) -> Result:
         git_dirty=bool(raw.get("git_dirty")),
         selection_metric=raw.get("selection_metric"),
         target_labels=tuple(raw.get("target_labels") or ()),
-        source_acc=_numbers(test.get("source_acc")),
-        target_acc=_numbers({**(test.get("target_acc") or {}), "oracle": oracle.get("best_target_acc")}),
-        validators=_numbers(raw.get("validators")),
-        selected_validators=_numbers((raw.get("selected") or {}).get("validators")),
+        source_acc=numbers(test.get("source_acc")),
+        target_acc=numbers({**(test.get("target_acc") or {}), "oracle": oracle.get("best_target_acc")}),
+        validators=numbers(raw.get("validators")),
+        selected_validators=numbers((raw.get("selected") or {}).get("validators")),
         seconds=cost.get("seconds"),
         network={name: cost[name] for name in NETWORK_COSTS if name in cost},
-        overrides=_overrides(file.parent / ".hydra" / "overrides.yaml"),
+        overrides=read_overrides(file.parent),
+        epochs=read_epochs(raw.get("epochs")),
+        oracle=numbers(oracle),
+        class_acc=tuple((test.get("target_class_acc") or {}).get("last") or ()),
+        cost=cost,
+        calibration={name: (test.get(f"target_{name}") or {}).get("last") for name in CALIBRATION},
+        data_hashes=raw.get("data_hashes") or {},
+        validation_labels=raw.get("validation_labels") or 0,
         written=file.stat().st_mtime,
         **{key: raw[key] for key in copied},
     )
-
-
-def _numbers(named: Mapping[str, Any] | None) -> dict[Any, float | None]:
-    for name, value in (named or {}).items():
-        if not isinstance(value, int | float | None):
-            raise TypeError(f"{name} is {value!r}, not a number")
-    return dict(named or {})
-
-
-def _overrides(file: Path) -> dict[str, str]:
-    if not file.exists():
-        return {}
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        lines = yaml.safe_load(file.read_text(encoding="utf-8")) or []
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} isn't valid YAML: {error}") from error
-    pairs = (str(line).lstrip("+").partition("=") for line in lines)
-    return {key: value for key, _, value in pairs if key not in _NOT_A_SETTING}
 
 
 def newest(results: Iterable[Result]) -> list[Result]:

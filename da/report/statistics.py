@@ -1,16 +1,23 @@
 """Means over seeds, with the interval that says how far to trust them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 
 class Interval(NamedTuple):
-    """`mean` +- `half_width` of `n` values; `half_width` is None where there is no interval."""
+    """`mean` +- `half_width` of `n` values; the width is None where there is no interval, n is 0 for unequal seeds."""
 
     mean: float
     half_width: float | None
     n: int
+
+    def text(self, scale: float = 100.0, form: str = ".1f") -> str:
+        """Return the mean with its interval and n, in percent unless another `scale` is given; never a bare number."""
+        mean = format(scale * self.mean, form)
+        if self.half_width is not None:
+            return f"{mean} ± {format(scale * self.half_width, form.lstrip('+'))} (n={self.n})"
+        return f"{mean} (n={self.n}, no interval)" if self.n else f"{mean} (unequal seeds, no interval)"
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval:
@@ -31,3 +38,14 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     from scipy.special import stdtrit  # the same quantile as scipy.stats.t.ppf, imported in a third of the time
 
     return Interval(fmean(values), float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / n**0.5, n)
+
+
+def average(by_unit: Sequence[Mapping[int, float]]) -> Interval:
+    """Interval over seeds of each seed's mean over the units (tasks, say), each a mapping of seeds to values.
+
+    Where the units don't have the same seeds there is only the mean of their means: no interval, and `n` is 0.
+    """
+    seeds = by_unit[0].keys()
+    if all(by_seed.keys() == seeds for by_seed in by_unit):
+        return interval([fmean(by_seed[seed] for by_seed in by_unit) for seed in seeds])
+    return Interval(fmean(fmean(by_seed.values()) for by_seed in by_unit), None, 0)

@@ -5,11 +5,10 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal
 
 from da.report.results import NETWORK_COSTS, Metric, Repetitions, Result, newest, repetitions
-from da.report.statistics import Interval, interval
+from da.report.statistics import Interval, average, interval
 
 Format = Literal["table", "markdown", "csv", "json"]
 Record = Mapping[str, str | int | float | None]
@@ -19,7 +18,11 @@ _ACCURACY: dict[Metric, str] = {
     "selected": "at the epoch selected by {by}",
     "oracle": "of the best epoch, an ORACLE: target labels chose it",
 }
-_TEXT = {"method", "data", "task", "folder", "candidate", "score"}  # columns aligned to the left
+TEXT = {"method", "data", "task", "folder", "candidate", "score"} | {
+    *("verdict", "validator", "over", "class", "domain", "hash", "labels", "fitted", "on", "reason", "leak", "seeds"),
+    *("best classes", "worst classes", "status", "number"),
+}
+"""Columns of text, aligned to the left."""
 _FIELDS = ["method", "settings", "target_labels", "data", "task", "metric", "mean", "half_width", "n", "seeds"]
 
 
@@ -57,11 +60,11 @@ def comparison(results: Sequence[Result], metric: Metric = "last") -> Report:
         columns = [*tasks, "average"] if len(tasks) > 1 else tasks
         rows = []
         for group in of_data:
-            values = _values(group, metric)
+            values = seed_values(group, metric)
             cells = {task: interval(list(by_seed.values())) for task, by_seed in values.items()}
             if len(tasks) > 1 and len(values) == len(tasks):
-                cells["average"] = _average(list(values.values()))
-            rows.append([_marked(group), *(_percent(cells[column]) if column in cells else "-" for column in columns)])
+                cells["average"] = average(list(values.values()))
+            rows.append([marked(group), *(_percent(cells[column]) if column in cells else "-" for column in columns)])
             seeds = {**values, "average": next(iter(values.values()), {})}
             records += [
                 _record(group, column, metric, cells[column], seeds[column]) for column in columns if column in cells
@@ -71,10 +74,11 @@ def comparison(results: Sequence[Result], metric: Metric = "last") -> Report:
     validators = sorted({str(run.selection_metric) for group in groups for run in group.runs})
     accuracy = _ACCURACY[metric].format(by=" or ".join(validators))
     title = f"Target test accuracy [%] {accuracy}: mean ± 95 % interval over seeds (number of seeds)"
-    return Report(title, sheets, _FIELDS, records, [*_notes(results, groups), *_gaps(groups, metric)])
+    return Report(title, sheets, _FIELDS, records, [*notes_on(results, groups), *_gaps(groups, metric)])
 
 
-def _values(group: Repetitions, metric: Metric) -> dict[str, dict[int, float]]:
+def seed_values(group: Repetitions, metric: Metric) -> dict[str, dict[int, float]]:
+    """Return the accuracies of a group that are known, by task and seed."""
     values: dict[str, dict[int, float]] = {}
     for run in group.runs:
         if (accuracy := run.target_acc.get(metric)) is not None:
@@ -82,19 +86,13 @@ def _values(group: Repetitions, metric: Metric) -> dict[str, dict[int, float]]:
     return values
 
 
-def _average(by_task: list[dict[int, float]]) -> Interval:
-    seeds = by_task[0].keys()
-    if all(by_seed.keys() == seeds for by_seed in by_task):
-        return interval([fmean(by_seed[seed] for by_seed in by_task) for seed in seeds])
-    return Interval(fmean(fmean(by_seed.values()) for by_seed in by_task), None, 0)
-
-
 def _percent(cell: Interval) -> str:
     spread = "" if cell.half_width is None else f" ± {100 * cell.half_width:.1f}"
     return f"{100 * cell.mean:.1f}{spread}" + (f" ({cell.n})" if cell.n else "")
 
 
-def _marked(group: Repetitions) -> str:
+def marked(group: Repetitions) -> str:
+    """Return the name of a group, with a dagger where it has used target labels."""
     return f"{group.name} †" if group.target_labels else group.name
 
 
@@ -124,19 +122,20 @@ def runs_table(results: Sequence[Result]) -> Report:
             percents = [_number(None if value is None else 100 * value, ".1f") for value in accuracies]
             shown = [*percents, *(_number(score, ".4g") for score in scores)]
             shown += [*(_number(cost and cost / 1e6, ".4g") for cost in network), _number(run.seconds, ".1f")]
-            rows.append([_marked(group), *map(str, where), *shown, str(run.folder)])
+            rows.append([marked(group), *map(str, where), *shown, str(run.folder)])
     columns = ["method", "data", "task", "seed", "target last", "target selected", "source last", *validators]
     columns += [f"{cost.replace('_', ' ')} [M]" for cost in costs]
     sheet = Sheet("runs", [*columns, "seconds", "folder"], rows)
     title = "Runs: test accuracies [%], validators of the last epoch (higher is better), seconds"
-    return Report(title, [sheet] if rows else [], fields, records, _notes(results, groups))
+    return Report(title, [sheet] if rows else [], fields, records, notes_on(results, groups))
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _notes(results: Sequence[Result], groups: Sequence[Repetitions]) -> list[str]:
+def notes_on(results: Sequence[Result], groups: Sequence[Repetitions]) -> list[str]:
+    """Return what a reader has to know: labels used, runs that are left out, versions of the code."""
     notes = []
     if uses := sorted({f"{g.name}: {', '.join(g.target_labels)}" for g in groups if g.target_labels}):
         notes.append(f"† has used target labels ({'; '.join(uses)})")
@@ -164,7 +163,7 @@ def _gaps(groups: Sequence[Repetitions], metric: Metric) -> list[str]:
     if lacking := [run for group in groups for run in group.runs if run.target_acc.get(metric) is None]:
         folders = "; ".join(str(run.folder) for run in lacking)
         notes.append(f"complete, but without an accuracy {metric!r}: {_count(lacking)}: {folders}")
-    if any(len({frozenset(v) for v in _values(group, metric).values()}) > 1 for group in groups):
+    if any(len({frozenset(v) for v in seed_values(group, metric).values()}) > 1 for group in groups):
         notes.append("an average without an interval is over tasks that don't have the same seeds")
     return notes
 
@@ -190,7 +189,7 @@ def _plain(report: Report) -> str:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         for row in table:
             cells = zip(row, sheet.columns, widths, strict=True)
-            aligned = [cell.ljust(width) if column in _TEXT else cell.rjust(width) for cell, column, width in cells]
+            aligned = [cell.ljust(width) if column in TEXT else cell.rjust(width) for cell, column, width in cells]
             lines.append("  ".join(aligned).rstrip())
         lines.append("")
     return "\n".join([*lines, *report.notes]).rstrip() + "\n"
@@ -200,7 +199,7 @@ def _markdown(report: Report) -> str:
     lines = [_escaped(report.title), ""]
     for sheet in report.sheets:
         lines += [f"**{_escaped(sheet.name)}**", ""] if len(report.sheets) > 1 else []
-        table = [sheet.columns, ["---" if column in _TEXT else "---:" for column in sheet.columns], *sheet.rows]
+        table = [sheet.columns, ["---" if column in TEXT else "---:" for column in sheet.columns], *sheet.rows]
         lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in table]
         lines.append("")
     return "\n".join([*lines, *(f"- {_escaped(note)}" for note in report.notes)]).rstrip() + "\n"
@@ -233,7 +232,7 @@ def print_rich(report: Report) -> None:
     for sheet in report.sheets:
         table = Table(title=Text(sheet.name), title_justify="left")
         for column in sheet.columns:
-            table.add_column(Text(column), justify="left" if column in _TEXT else "right", overflow="fold")
+            table.add_column(Text(column), justify="left" if column in TEXT else "right", overflow="fold")
         for row in sheet.rows:
             table.add_row(*map(Text, row))
         console.print(table)

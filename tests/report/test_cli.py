@@ -59,7 +59,7 @@ def test_json_has_records_and_notes(runs, tmp_path):
         (["runs", "--metric", "best"], 2, "invalid choice: 'best'"),
         (["runs", "--runs", "--metric", "last"], 2, "give one of them"),
         (["nowhere"], 1, "nowhere doesn't exist: give a run's folder"),
-        (["runs", "--out", "no/such/folder/file"], 1, "no/such/folder/file"),
+        (["runs", "--out", "no/such/folder/file.md"], 1, "no/such/folder/file.md"),
     ],
 )
 def test_an_error_is_one_line(runs, tmp_path, monkeypatch, capsys, words, status, said):

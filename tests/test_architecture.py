@@ -22,6 +22,7 @@ BELOW = {  # what a package may import of ours
     "settings": set(),
     "record": {"settings"},
     "report": {"command", "record", "settings"},
+    "benchmark": {"cli", "command", "compose", "record", "report", "settings"},
     "callbacks": {"types", "data", "models", "terms", "methods", "validators", "report"},
     "build": set(),
     "command": set(),

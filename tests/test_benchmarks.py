@@ -62,9 +62,9 @@ def test_every_run_of_a_suite_composes_and_its_results_are_of_these_configuratio
 def test_the_options_of_a_suite_are_read(name):
     """Of one run a row: what its words compose to has the hash of the plan, and every option is of what it builds."""
     suite = find_suite(name)
-    for run in plan(suite, Path("runs"), tasks=[next(iter(suite.tasks))], seeds=suite.seeds[-1:]):
-        cfg = config(*run.words)
-        assert config_hash(cfg) == run.config_hash
+    for one in plan(suite, Path("runs"), tasks=[next(iter(suite.tasks))], seeds=suite.seeds[-1:]):
+        cfg = config(*one.words)
+        assert config_hash(cfg) == one.config_hash
         check_settings(cfg)
         for fact in FACTS.keys() & cfg.data.keys():  # what null stands for, only the data can tell
             cfg.data[fact] = FACTS[fact] if cfg.data[fact] is None else cfg.data[fact]

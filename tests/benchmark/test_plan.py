@@ -1,5 +1,6 @@
 """What a suite.yaml stands for."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ from conftest import config
 from suites import toy_suite
 
 from da.benchmark.plan import Key, folder_of, plan
-from da.benchmark.suite import find_suite, suite_names
+from da.benchmark.suite import KEYS, find_suite, read_suite, suite_names
 from da.settings import config_hash
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_row_task_and_seed_is_a_run_and_what_it_starts_from_comes_before(tmp_path):
@@ -83,3 +86,16 @@ def test_without_a_checkout_a_path_is_asked_for(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="suites lie in the folder benchmarks of the repository"):
         find_suite("digits")
     assert toy_suite(tmp_path).name == "toy"
+
+
+def test_the_example_of_the_documentation_is_a_suite(tmp_path):
+    text = (ROOT / "docs/pages/benchmarks.md").read_text()
+    (example,) = re.findall(r'^```yaml title="benchmarks/mine/suite.yaml"\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "suite.yaml").write_text(example)
+    suite = read_suite(tmp_path / "suite.yaml")
+    assert len(plan(suite, Path("runs"), seeds=[0])) == len(suite.methods) * len(suite.tasks)
+
+
+def test_the_documentation_names_every_key_and_every_suite():
+    text = (ROOT / "docs/pages/benchmarks.md").read_text()
+    assert [name for name in KEYS | set(suite_names()) if f"`{name}`" not in text] == []

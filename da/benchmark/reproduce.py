@@ -16,8 +16,8 @@ from da.report.statistics import quantile
 
 METRIC = "target_acc_last"
 EPILOG = """Compared is the mean over the seeds, and over all tasks if none is given, with the interval in which the
-mean of that many new seeds lies in 95 of 100 cases if nothing has changed. Exit status: 0 inside, 1 outside, 2 for bad input
-or a run that failed. docs/pages/benchmarks.md has the rest."""
+mean of that many new seeds lies in 95 of 100 cases if nothing has changed. Exit status: 0 inside, 1 outside, 2 for bad
+input or a run that failed. docs/pages/benchmarks.md has the rest."""
 
 
 class Stated(NamedTuple):

@@ -1,6 +1,8 @@
 """`da benchmark`: train what is missing of a suite, and write its results and table."""
 
 import argparse
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +28,11 @@ def main(argv: list[str]) -> int:
 def command_status(name: str, command: Callable[[], int]) -> int:
     """Run a command that has an exit status of its own; 2, and one line, for what it can't do."""
     said: list[int] = []
-    failed = run_command(name, lambda: said.append(command()))
+    try:
+        failed = run_command(name, lambda: said.append(command()))
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on with what is missing", file=sys.stderr)
+        return 128 + signal.SIGINT
     return said[0] if said else 2 * bool(failed)
 
 
@@ -73,11 +79,13 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         for run in wanted:
             print(f"{run.status() or 'missing':9} {run.config_hash}  da train {' '.join(run.words)}")
         return 0
+    everything = plan(suite, arguments.runs)
     with alone(arguments.runs / suite.name):
-        outcomes = train_missing(suite, wanted, arguments.jobs, arguments.retry)
-        rows = write_results(suite, plan(suite, arguments.runs))
-    if rows:
-        print(f"{len(rows)} rows in {suite.results}, table in {write_table(suite)}")
+        try:
+            outcomes = train_missing(suite, wanted, arguments.jobs, arguments.retry)
+        finally:  # also what was there when it was stopped
+            if rows := write_results(suite, everything):
+                print(f"{len(rows)} rows in {suite.results}, table in {write_table(suite)}")
     return summary(outcomes)
 
 

@@ -66,7 +66,7 @@ def train(
     finally:
         for process in active:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
     return outcomes
 
 

@@ -34,6 +34,8 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
        da export RUN --format FORMAT      the network for use without lambda-da: da export --help
        da calibrate RUNS...               temperatures of networks that teach: da calibrate --help
        da wandb --out FILE                the dashboard of a W&B project as code: da wandb --help
+       da benchmark SUITE                 what is missing of a suite of runs, and its table: da benchmark --help
+       da reproduce SUITE/METHOD[/TASK]   a row of a suite again, compared with its interval: da reproduce --help
        da cache                           what is kept on disk to be fast: da cache --help
 """
 
@@ -48,6 +50,8 @@ COMMANDS = {
     "fuse": "da.fuse.cli",
     "calibrate": "da.calibrate",
     "wandb": "da.report.dashboard",
+    "benchmark": "da.benchmark.cli",
+    "reproduce": "da.benchmark.reproduce",
     "cache": "da.cache_cli",
 }
 """Sub-commands beside train, and the module whose `main` takes the words after them; imported when it is called."""

@@ -32,11 +32,16 @@ MADE_BY_A_RUN = (
 
 def finished(folder: Path, cfg: DictConfig) -> bool:
     """Whether the folder holds the complete results of this very config."""
+    return recorded(folder, config_hash(cfg)).get("status") == "complete"
+
+
+def recorded(folder: Path, hashed: str) -> dict[str, Any]:
+    """Return what results.json says in this folder if it is of the config of this hash; else nothing."""
     try:
-        results = json.loads((folder / RESULTS_FILE).read_text())
+        results: dict[str, Any] = json.loads((folder / RESULTS_FILE).read_text())
     except (OSError, ValueError):
-        return False
-    return bool(results.get("status") == "complete" and results.get("config_hash") == config_hash(cfg))
+        return {}
+    return results if results.get("config_hash") == hashed else {}
 
 
 class RunRecord:

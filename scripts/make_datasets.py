@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf" / "data"
 PAGE = ROOT / "docs" / "pages" / "datasets.md"
-TABLES = ROOT / "benchmarks" / "tasks" / "tables"
+SUITES = ROOT / "benchmarks"
 OWN = ("folder", "csv", "tensors", "huggingface")  # a user's own files: docs/pages/own-data.md
 
 HEAD = """# Shipped data sets
@@ -26,7 +26,7 @@ Any option of a data set is set on the command line, such as `data.source=dslr d
 several sources: `data.source=[amazon,webcam]`.
 
 """
-MADE = "\n*Made by `make docs` of conf/data and benchmarks/tasks/tables.*\n"
+MADE = "\n*Made by `make docs` of conf/data and the tables of benchmarks.*\n"
 
 
 def page() -> str:
@@ -70,9 +70,13 @@ def joined(domain: Any) -> str:
 
 
 def benchmark(name: str) -> str:
-    """The tables of the experiments on these data, without their titles."""
-    file = TABLES / f"{name}.md"
-    return "\n" + file.read_text(encoding="utf-8").partition("\n")[2].strip() + "\n" if file.exists() else ""
+    """The tables of the suite of the experiment of this name, without its title."""
+    parts = []
+    for suite in sorted(SUITES.glob("*/suite.yaml")):
+        file = suite.with_name("table.md")
+        if yaml.safe_load(suite.read_text(encoding="utf-8")).get("experiment") == name and file.exists():
+            parts.append("\n" + file.read_text(encoding="utf-8").partition("\n")[2].strip() + "\n")
+    return "".join(parts)
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ def filled(text: str) -> str:
     """The text with every `<!-- table:NAME -->` section holding the first table of benchmarks/NAME/table.md."""
 
     def table(match: re.Match[str]) -> str:
-        page = (ROOT / "benchmarks" / match["name"] / "table.md").read_text().partition("\n## ")[0]
+        page = (ROOT / "benchmarks" / match["name"] / "table.md").read_text()
         lines = "\n".join(line for line in page.splitlines() if line.startswith("|"))
         return f"<!-- table:{match['name']} -->\n{lines}\n<!-- /table:{match['name']} -->"
 

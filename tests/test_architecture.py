@@ -23,6 +23,7 @@ BELOW = {  # what a package may import of ours
     "record": {"settings"},
     "report": {"command", "record", "settings", "transfer"},
     "callbacks": {"types", "data", "models", "terms", "methods", "transfer", "validators", "report"},
+    "benchmark": {"cli", "command", "compose", "record", "report", "settings"},
     "build": set(),
     "command": set(),
     "assemble": {"build", "data", "models", "record", "types"},

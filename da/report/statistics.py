@@ -35,9 +35,14 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     n = len(values)
     if n == 1:
         return Interval(float(values[0]), None, 1)
+    return Interval(fmean(values), quantile(n - 1, level) * stdev(values) / n**0.5, n)
+
+
+def quantile(freedom: int, level: float = 0.95) -> float:
+    """Return t: Student's t with that many degrees of freedom lies within ±t in `level` of the cases."""
     from scipy.special import stdtrit  # the same quantile as scipy.stats.t.ppf, imported in a third of the time
 
-    return Interval(fmean(values), float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / n**0.5, n)
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def average(by_unit: Sequence[Mapping[int, float]]) -> Interval:

@@ -1,0 +1,1 @@
+"""`da benchmark` and `da reproduce`: suites of runs, their tables, and whether a row comes out again."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,55 @@ from torch.utils.flop_counter import FlopCounterMode
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_POWERCAP = Path("/sys/class/powercap")
 
 
-def reset_peak_memory() -> None:
+class Meter:
+    """Measures time, memory and energy from its beginning on."""
+
+    def __init__(self) -> None:
+        _reset_peak_memory()
+        self._wall, self._cpu, self._energy = time.monotonic(), _cpu_seconds(), _energy_counters()
+
+    def times(self) -> dict[str, float | None]:
+        """Return "seconds", "cpu_seconds" and "energy_wh" since the beginning.
+
+        CPU seconds are those of all threads, and of processes that were started and have ended. The energy is that of
+        the processor's packages, whoever used them, as Intel's and AMD's counters have it (RAPL); None where they can't
+        be read, which often takes the rights of root.
+        """
+        return {
+            "seconds": time.monotonic() - self._wall,
+            "cpu_seconds": _cpu_seconds() - self._cpu,
+            "energy_wh": _energy_since(self._energy),
+        }
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def _energy_counters() -> dict[Path, tuple[int, int]]:
+    """The counter of each package in microjoules, and where it starts again from 0; empty if they can't be read."""
+    found = {}
+    for zone in sorted(_POWERCAP.glob("*-rapl:[0-9]")):  # packages; what is inside one has a second number
+        try:
+            found[zone] = int((zone / "energy_uj").read_text()), int((zone / "max_energy_range_uj").read_text())
+        except (OSError, ValueError):
+            return {}
+    return found
+
+
+def _energy_since(start: Mapping[Path, tuple[int, int]]) -> float | None:
+    """Watt hours since the counters were read. One that went round more than once, in hours, counts too little."""
+    now = _energy_counters()
+    if not start or now.keys() != start.keys():
+        return None
+    return sum((now[zone][0] - before) % (most + 1) for zone, (before, most) in start.items()) / 3.6e9
+
+
+def _reset_peak_memory() -> None:
     """Start measuring the peak anew, where the system can (Linux, CUDA); else the peak is that of the process."""
     with contextlib.suppress(OSError):
         _CLEAR_REFS.write_text("5")

@@ -1,6 +1,5 @@
 """One run: build, optional source stage, adaptation, test, results."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from da.assemble import assemble, one_row
 from da.build import build
 from da.callbacks.selection import ORACLE, Weights
-from da.cost import network_cost, peak_memory_mib, reset_peak_memory
+from da.cost import Meter, network_cost, peak_memory_mib
 from da.data.base import DomainData
 from da.data.streams import LABEL_STREAMS
 from da.models.state import load_checkpoint, load_network
@@ -46,8 +45,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     folder = record.folder
-    reset_peak_memory()
-    started = time.monotonic()
+    meter = Meter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, net = assemble(cfg)
     if leads():
@@ -63,7 +61,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
     if figures:
         figures.before(net)
     fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, _extra_loggers(cfg, folder), cfg.resume)
-    seconds = time.monotonic() - started
+    times = meter.times()
     if figures:
         figures.after(fitted.method.net)
     _test(fitted, data, start)
@@ -77,7 +75,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
         "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
         "world_size": fitted.trainer.world_size,
         **fitted.scores.summary(),
-        "cost": {"seconds": seconds, "peak_memory_mib": peak_memory_mib(), **network_cost(net, one_row(data))},
+        "cost": {**times, "peak_memory_mib": peak_memory_mib(), **network_cost(net, one_row(data))},
     }
     _log_test(fitted, measured)
     if figures:

@@ -1,5 +1,7 @@
 """What a network costs, in closed form."""
 
+import time
+
 import pytest
 import torch
 from conftest import normal
@@ -7,7 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision import models
 
-from da.cost import network_cost
+from da import cost
+from da.cost import Meter, network_cost
 
 
 def macs(net, *shape):
@@ -97,3 +100,35 @@ def test_the_published_number_of_operations_is_found(name):
     found = network_cost(net, torch.zeros(1, 3, 224, 224))
     assert found["parameters"] == published["num_params"]
     assert found["macs"] / 1e9 == pytest.approx(published["_ops"], abs=6e-4)
+
+
+def write_counter(zone, energy, most=999_999_999):
+    zone.mkdir(exist_ok=True)
+    (zone / "energy_uj").write_text(f"{energy}\n")
+    (zone / "max_energy_range_uj").write_text(f"{most}\n")
+
+
+def test_energy_is_what_the_packages_counted_also_where_a_counter_began_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "_POWERCAP", tmp_path)
+    packages = [tmp_path / "intel-rapl:0", tmp_path / "intel-rapl:1"]
+    write_counter(packages[0], 100)
+    write_counter(packages[1], 999_999_000)
+    write_counter(tmp_path / "intel-rapl:0:0", 5)  # the cores of package 0, which counts them too
+    meter = Meter()
+    write_counter(packages[0], 100 + 360_000_000)
+    write_counter(packages[1], 359_999_000)
+    write_counter(tmp_path / "intel-rapl:0:0", 500_000_000)
+    assert meter.times()["energy_wh"] == pytest.approx(0.2)
+
+
+def test_without_counters_there_is_no_energy(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "_POWERCAP", tmp_path / "nowhere")
+    assert Meter().times()["energy_wh"] is None
+
+
+def test_waiting_takes_time_and_no_processor(monkeypatch):
+    meter = Meter()
+    time.sleep(0.2)
+    times = meter.times()
+    assert times["seconds"] >= 0.2
+    assert 0 <= times["cpu_seconds"] < 0.15

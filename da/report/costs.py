@@ -11,16 +11,19 @@ from da.report.section import Section
 from da.report.statistics import Interval, average, interval
 from da.report.tables import Sheet, marked, seed_values
 
-SHOWN = {"seconds": "seconds", "peak_memory_mib": "peak memory [MiB]"}
+SHOWN = {
+    "seconds": "seconds",
+    "cpu_seconds": "processor seconds",
+    "peak_memory_mib": "peak memory [MiB]",
+    "energy_wh": "energy [Wh]",
+}
 
 
 def cost_section(rows: Sequence[Repetitions]) -> Section:
     """Seconds, peak memory and, where it was measured, energy; beside the accuracy after the last epoch."""
     title = "Accuracy against cost"
     runs = [run for row in rows for run in row.runs]
-    energy = sorted({name for run in runs for name in run.cost if name.startswith("energy")})
-    kinds = SHOWN | {name: name.replace("_", " ") for name in energy}
-    known = [name for name in kinds if any(run.cost.get(name) is not None for run in runs)]
+    known = [name for name in SHOWN if any(run.cost.get(name) is not None for run in runs)]
     if not known:
         return Section("cost", title, ["No run has a cost in results.json."])
     text = [
@@ -28,7 +31,7 @@ def cost_section(rows: Sequence[Repetitions]) -> Section:
         "tasks and seeds alike. Seconds compare only where the runs had the same machine to themselves. Peak memory is "
         "that of the CUDA device if one was used, else of the process.",
     ]
-    if not energy:
+    if "energy_wh" not in known:
         text.append("Energy was not measured.")
     lines = []
     for row in rows:
@@ -38,7 +41,7 @@ def cost_section(rows: Sequence[Repetitions]) -> Section:
         lines.append(
             [row.data, marked(row), *(NOTHING if c is None else f"{c:,.4g}" for c in costs), shown, str(len(row.runs))]
         )
-    columns = ["data", "method", *(kinds[name] for name in known), "accuracy [%]", "runs"]
+    columns = ["data", "method", *(SHOWN[name] for name in known), "accuracy [%]", "runs"]
     figures = [_figure(rows, data) for data in data_sets(rows)] if "seconds" in known else []
     return Section("cost", title, text, figures, [Sheet(title, columns, lines)])
 

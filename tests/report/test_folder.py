@@ -287,7 +287,7 @@ def test_calibration_is_shown_where_it_was_measured(tmp_path):
 def test_energy_is_shown_where_it_was_measured(tmp_path):
     write_result(tmp_path / "a", cost={"seconds": 1.0, "energy_wh": 2.5})
     _, found = study(tmp_path)
-    assert "energy wh" in found["cost"].sheets[0].columns
+    assert "energy [Wh]" in found["cost"].sheets[0].columns
 
 
 def test_text_of_runs_cannot_end_the_script_or_make_a_tag(tmp_path):

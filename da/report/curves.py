@@ -40,11 +40,12 @@ def curves_figure(metrics_csv: Path, path: Path) -> None:
         "validator, scaled to [0, 1]": [key for key in curves if key.startswith("val/validator/")],
     }
     shown = {label: keys for label, keys in panels.items() if keys} or {"nothing was logged": []}
-    figure = new_figure(10.5, 0.8 + 2.3 * len(shown))
-    axes_of = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    heights = [max(2.3, 0.22 * len(keys)) for keys in shown.values()]  # a legend has a line for each
+    figure = new_figure(10.5, 0.8 + sum(heights))
+    axes_of = figure.subplots(len(shown), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (label, keys) in zip(axes_of, shown.items(), strict=True):
         for k, key in enumerate(keys):
-            _draw_curve(axes, key, curves[key], TEN[k % len(TEN)])
+            _draw_curve(axes, key, curves[key], TEN[k % len(TEN)], ":" if k >= len(TEN) else "-")
         axes.set_ylabel(label)
         if "λ∇D|" in label and any((curves[key].values > 0).any() for key in keys):
             axes.set_yscale("log")
@@ -71,7 +72,7 @@ def _read_curves(file: Path) -> dict[str, _Curve]:
     return curves
 
 
-def _draw_curve(axes: "Axes", key: str, curve: _Curve, colour: str) -> None:
+def _draw_curve(axes: "Axes", key: str, curve: _Curve, colour: str, dashes: str) -> None:
     steps, values, lost = curve
     label = key.removeprefix("train/").removeprefix("val/").removeprefix("alignment/").removesuffix("/ratio")
     label = label.removesuffix("/cosine")
@@ -81,7 +82,7 @@ def _draw_curve(axes: "Axes", key: str, curve: _Curve, colour: str) -> None:
         values = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
     is_oracle = key.startswith("oracle/")
     label = "oracle: target_acc (target labels;\nnot used for training)" if is_oracle else label
-    colour, dashes = "black" if key == "train/loss" else colour, "--" if is_oracle else "-"
+    colour, dashes = "black" if key == "train/loss" else colour, "--" if is_oracle else dashes
     marker = "o" if len(steps) <= 30 else ""
     label = f"{label} ({lost} not finite)" if lost else label
     axes.plot(steps, values, dashes, color=colour, linewidth=1.4, marker=marker, markersize=3.5, label=label)

@@ -1,7 +1,7 @@
 """The networks between two of a suite: python benchmarks/transfer/curve.py [sweep].
 
 `sweep` runs da fuse --sweep on source_only and finetune of pacs_few, last weights, for every seed, and writes
-results/alpha.csv, with the data of DA_DATA_ROOT. tables/alpha.md and docs/pages/assets/alpha.png are made of it.
+alpha.csv, with the data of DA_DATA_ROOT. alpha.md and docs/pages/assets/alpha.png are made of it.
 """
 
 import csv
@@ -39,7 +39,7 @@ def sweep() -> None:
         subprocess.run([sys.executable, "-m", "da", "fuse", *words], cwd=ROOT, env=environment, check=True)
         with out.with_suffix(".csv").open() as file:
             rows += [{"seed": seed, **row} for row in csv.DictReader(file)]
-    with (HERE / "results/alpha.csv").open("w", newline="") as file:
+    with (HERE / "alpha.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -47,7 +47,7 @@ def sweep() -> None:
 
 def read() -> list[dict[str, str]]:
     """The measurements."""
-    return list(csv.DictReader((HERE / "results/alpha.csv").read_text().splitlines()))
+    return list(csv.DictReader((HERE / "alpha.csv").read_text().splitlines()))
 
 
 def page() -> str:
@@ -109,5 +109,5 @@ def draw() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["sweep"]:
         sweep()
-    (HERE / "tables/alpha.md").write_text(page())
+    (HERE / "alpha.md").write_text(page())
     draw()

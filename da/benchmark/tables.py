@@ -10,7 +10,6 @@ from typing import Any
 from da.benchmark.plan import Run
 from da.benchmark.suite import Rows, Suite, read_rows
 from da.record import recorded, write_whole
-from da.report.results import method_order
 from da.report.statistics import interval
 
 IDENTITY = ("task", "source", "target", "method", "seed")
@@ -21,9 +20,13 @@ MEASURED = {
     "source_acc_last": "test.source_acc.last",
 }
 COST = {"seconds": "cost.seconds", "steps": "steps"}
-METRICS = {"target_acc_last": "accuracy", "target_macro_f1_last": "macro-F1"}
+METRICS = {
+    "target_acc_last": "Target test accuracy, %",
+    "target_macro_f1_last": "Target test macro-F1, %",
+    "forgetting": "Forgetting, the source test accuracy that was lost since the start, in points",
+}
 LABELLED = ("target_only", "finetune", "labeled_only")
-"""Methods that are shown labels of the target, all or some; they are marked."""
+"""Methods that are shown target labels, all or some, where no column `target_labels` says it; they are marked."""
 
 
 def columns(suite: Suite) -> tuple[str, ...]:
@@ -113,14 +116,21 @@ def table(suite: Suite, rows: Rows, metric: str) -> list[str]:
     mean = len(tasks) > 1
     heads = [_title(rows, task) for task in tasks] + ["mean"] * mean
     lines = ["| method | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
-    for method in sorted({row["method"] for row in rows if row["task"]}, key=method_order):
+    for method in suite.methods:
+        if not any((method, task) in found for task in tasks):
+            continue
         cells = [cell(list(found.get((method, task), {}).values())) for task in tasks]
         bold = cell(list(means[method].values()))
         cells += [f"**{bold}**" if bold else ""] * mean
-        lines.append(f"| {method}{' †' if method in LABELLED else ''} | " + " | ".join(cells) + " |")
+        lines.append(f"| {method}{' †' if _labelled(rows, method) else ''} | " + " | ".join(cells) + " |")
     if metric == "target_acc_last":
         lines += _published(read_rows(suite.published), [_domains(rows, task) for task in tasks], mean)
     return lines
+
+
+def _labelled(rows: Rows, method: str) -> bool:
+    said = {row.get("target_labels", "") for row in rows if row["method"] == method}
+    return method in LABELLED if said <= {""} else said != {"[]"}
 
 
 def _domains(rows: Rows, task: str) -> tuple[str, str]:
@@ -175,13 +185,20 @@ def page(suite: Suite) -> str:
     steps = sorted({int(row["steps"]) for row in rows})
     facts += f", {'/'.join(map(str, steps))} steps, last epoch. Search for settings: {suite.search}."
     parts = [f"# {suite.title}", facts, *([suite.note] if suite.note else [])]
-    if any(row["method"] in LABELLED for row in rows):
+    if any(_labelled(rows, row["method"]) for row in rows):
         parts.append("† has used target labels.")
+    parts += [_start(rows, name) for name, row in suite.methods.items() if row.once]
     for metric in suite.metrics:
         lines = "\n".join(table(suite, rows, metric))
-        said = f"Target test {METRICS.get(metric, metric)}, %: mean ± 95 % interval over the seeds."
-        parts.append(f"{said}{verdict(suite, rows, metric)}\n\n{lines}")
+        said = f"{METRICS.get(metric, metric)}: mean ± 95 % interval over the seeds."
+        judged = verdict(suite, rows, metric) if metric.startswith("target") else ""
+        parts.append(f"{said}{judged}\n\n{lines}")
     return "\n\n".join(parts) + "\n"
+
+
+def _start(rows: Rows, name: str) -> str:
+    numbers = [100 * float(row["source_acc_last"]) for row in rows if row["method"] == name]
+    return f"`{name}`, what others start from: source test accuracy {cell(numbers)}."
 
 
 def write_table(suite: Suite) -> Path:

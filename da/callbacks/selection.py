@@ -123,7 +123,8 @@ class Scores(Callback):
     def on_test_epoch_end(self, trainer: Trainer, method: Any) -> None:
         tested = {role: matrix for role, matrix in self.matrices.items() if matrix.update_called}
         self.test[self.weights] = {role: matrix.compute().cpu() for role, matrix in tested.items()}
-        self.calibrated[self.weights] = self.calibration.compute().tolist()
+        if self.calibration.update_called:  # the start is tested on the source only
+            self.calibrated[self.weights] = self.calibration.compute().tolist()
         for matrix in (*self.matrices.values(), self.calibration):
             matrix.reset()
 

@@ -1,6 +1,7 @@
 """Risk of the source, weighted to be that of the target."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from jaxtyping import Float
@@ -30,12 +31,8 @@ def weighted_losses(seen: Seen, folds: int) -> tuple[Float[Tensor, " n"], Float[
     return weights, weights * losses
 
 
-class Iwcv(Validator):
-    """Minus the importance-weighted risk of held-out source rows, in nats: -mean_i w_i l_i, 0 at best.
-
-    Importance-weighted cross-validation, Sugiyama et al. 2007, with the weights of `weighted_losses` and the
-    cross-entropy l. Where the domains hardly overlap every weight is nearly 0, and so is the score: it then says
-    nothing. A classifier a fold at each validation: its time grows with rows times features.
+class WeightedRisk(Validator):
+    """Minus a risk made of `weighted_losses`; NaN for too few rows.
 
     Args:
         folds: of the domain classifier; no more than there are rows of a domain.
@@ -49,7 +46,23 @@ class Iwcv(Validator):
 
     def score(self, seen: Seen) -> Tensor:
         found = weighted_losses(seen, self.folds)
-        return torch.tensor(math.nan) if found is None else -found[1].mean()
+        return torch.tensor(math.nan) if found is None else -self.risk(*found)
+
+    @abstractmethod
+    def risk(self, weights: Float[Tensor, " n"], weighted: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+        """Return the risk, given the weights of the source rows and their weighted losses."""
+
+
+class Iwcv(WeightedRisk):
+    """Minus the importance-weighted risk of held-out source rows, in nats: -mean_i w_i l_i, 0 at best.
+
+    Importance-weighted cross-validation, Sugiyama et al. 2007, with the weights of `weighted_losses` and the
+    cross-entropy l. Where the domains hardly overlap every weight is nearly 0, and so is the score: it then says
+    nothing. A classifier a fold at each validation: its time grows with rows times features.
+    """
+
+    def risk(self, weights: Float[Tensor, " n"], weighted: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+        return weighted.mean()
 
     def bounds(self, seen: Seen) -> tuple[float, float]:
         return -math.inf, 0.0
@@ -66,26 +79,16 @@ def dev_risk(weights: Float[Tensor, " n"], weighted: Float[Tensor, " n"]) -> Flo
     return weighted.mean() + eta * weights.mean() - eta
 
 
-class Dev(Validator):
+class Dev(WeightedRisk):
     """Minus the `dev_risk` of held-out source rows, in nats: deep embedded validation (You et al. 2019).
 
     The weights are those of `weighted_losses`, the loss is the cross-entropy, as in Musgrave et al. 2022; the authors'
     code takes any, and their domain classifier is a small network. The control variate can bring the risk below 0, so
     the score has no bound. A classifier a fold at each validation, as in `Iwcv`.
-
-    Args:
-        folds: of the domain classifier; no more than there are rows of a domain.
     """
 
-    reads = BOTH
-    resists_collapse = True
-
-    def __init__(self, folds: int = 5) -> None:
-        self.folds = folds
-
-    def score(self, seen: Seen) -> Tensor:
-        found = weighted_losses(seen, self.folds)
-        return torch.tensor(math.nan) if found is None else -dev_risk(*found)
+    def risk(self, weights: Float[Tensor, " n"], weighted: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+        return dev_risk(weights, weighted)
 
     def bounds(self, seen: Seen) -> tuple[float, float]:
         return -math.inf, math.inf

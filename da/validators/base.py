@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from da.types import Encoded, Role
 
+T = TypeVar("T")
 Mix = Callable[[Tensor, Tensor, float], Tensor]
 """`mix(i, j, lam)`: logits [n, c] of lam x_i + (1 - lam) x_j, for positions i and j [n] of the target rows."""
 
@@ -29,6 +30,16 @@ class Seen(NamedTuple):
     target: Encoded
     source: Encoded | None = None  # held-out rows; None where the method does not open the source
     mix: Mix | None = None
+    memo: dict[str, Any] | None = None  # what validators have computed of these rows, labels aside; see `once`
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` gives, computed once for all validators of a validation; it must read no target label."""
+        if self.memo is None:
+            return make()
+        if name not in self.memo:
+            self.memo[name] = make()
+        found: T = self.memo[name]
+        return found
 
     @property
     def p(self) -> Float[Tensor, "n c"]:
@@ -108,7 +119,7 @@ class SeenRows(Metric):
             target, source = self._rows("target"), self._rows("source")
         if target is None:
             raise ValueError("no row of the target was validated")
-        return Seen(target, source)
+        return Seen(target, source, memo={})
 
     def compute(self) -> Tensor:
         """Return the number of target rows."""

@@ -26,7 +26,7 @@ def weighted_losses(seen: Seen, folds: int) -> tuple[Float[Tensor, " n"], Float[
     folds = min(folds, len(source.z), len(seen.target.z))
     if folds < 2:
         return None
-    weights = domain_odds(source.z.cpu(), seen.target.z.cpu(), folds)
+    weights = seen.once(f"domain_odds {folds}", lambda: domain_odds(source.z.cpu(), seen.target.z.cpu(), folds))
     losses = F.cross_entropy(source.logits.double(), source.y, reduction="none").cpu()
     return weights, weights * losses
 
@@ -58,7 +58,7 @@ class Iwcv(WeightedRisk):
 
     Importance-weighted cross-validation, Sugiyama et al. 2007, with the weights of `weighted_losses` and the
     cross-entropy l. Where the domains hardly overlap every weight is nearly 0, and so is the score: it then says
-    nothing. A classifier a fold at each validation: its time grows with rows times features.
+    nothing. A classifier a fold at each validation: its time grows with rows times features. `Dev` shares it.
     """
 
     def risk(self, weights: Float[Tensor, " n"], weighted: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -84,7 +84,7 @@ class Dev(WeightedRisk):
 
     The weights are those of `weighted_losses`, the loss is the cross-entropy, as in Musgrave et al. 2022; the authors'
     code takes any, and their domain classifier is a small network. The control variate can bring the risk below 0, so
-    the score has no bound. A classifier a fold at each validation, as in `Iwcv`.
+    the score has no bound. A classifier a fold at each validation, that of `Iwcv`.
     """
 
     def risk(self, weights: Float[Tensor, " n"], weighted: Float[Tensor, " n"]) -> Float[Tensor, ""]:

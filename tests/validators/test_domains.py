@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from validated import good, nearest_centre, one_class, rows, validated
 
 from da.transfer.probes import domain_odds
+from da.validators import weighted_risk
 from da.validators.base import Seen
 from da.validators.domain_distance import ADistance, Mmd
 from da.validators.neighbours import NearestSource, nearest_agreement
@@ -49,6 +50,17 @@ def test_iwcv_and_dev_are_the_papers_sums_over_cross_fitted_weights():
     risk = weighted.mean() + eta * w.mean() - eta
     assert float(Dev().score(seen)) == pytest.approx(-risk, rel=1e-6)
     assert risk != pytest.approx(weighted.mean(), rel=1e-3)
+
+
+def test_iwcv_and_dev_fit_the_classifier_of_the_domains_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(weighted_risk, "domain_odds", lambda *given: calls.append(given) or domain_odds(*given))
+    seen = good(noise=1.5)
+    alone = [float(validator.score(seen)) for validator in (Iwcv(), Dev(), Iwcv(folds=3))]
+    assert len(calls) == 3
+    together = seen._replace(memo={})
+    assert [float(validator.score(together)) for validator in (Iwcv(), Dev(), Iwcv(folds=3))] == alone
+    assert len(calls) == 5
 
 
 def test_the_odds_of_the_domain_are_the_ratio_of_the_densities():

@@ -23,6 +23,11 @@ class Meter:
     def __init__(self) -> None:
         _reset_peak_memory()
         self._wall, self._cpu, self._energy = time.monotonic(), _cpu_seconds(), _energy_counters()
+        self._before: dict[str, float | None] = {"seconds": 0.0, "cpu_seconds": 0.0, "energy_wh": 0.0}
+
+    def add(self, times: Mapping[str, float | None]) -> None:
+        """Count what an earlier process had used up, too: the `times` that it wrote down."""
+        self._before = {name: _sum(before, times[name]) for name, before in self._before.items()}
 
     def times(self) -> dict[str, float | None]:
         """Return "seconds", "cpu_seconds" and "energy_wh" since the beginning.
@@ -31,11 +36,16 @@ class Meter:
         the processor's packages, whoever used them, as Intel's and AMD's counters have it (RAPL); None where they can't
         be read, which often takes the rights of root.
         """
-        return {
+        now = {
             "seconds": time.monotonic() - self._wall,
             "cpu_seconds": _cpu_seconds() - self._cpu,
             "energy_wh": _energy_since(self._energy),
         }
+        return {name: _sum(before, now[name]) for name, before in self._before.items()}
+
+
+def _sum(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b
 
 
 def _cpu_seconds() -> float:

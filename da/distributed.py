@@ -60,6 +60,17 @@ def mean_over_ranks(x: Tensor) -> Tensor:
     return x / world_size()
 
 
+def max_over_ranks(*numbers: int) -> list[int]:
+    """Largest of each number over all ranks, so that they decide alike."""
+    if world_size() == 1:
+        return list(numbers)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    largest = torch.tensor(numbers, device=device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    found: list[int] = largest.tolist()
+    return found
+
+
 def shard(x: Tensor) -> Tensor:
     """Return this rank's rows of `x`, which was made for all ranks alike: the inverse of `gather`."""
     return x.chunk(world_size())[rank()]

@@ -15,6 +15,8 @@ SCHEMA = "da.results/1"
 RESULTS_FILE = "results.json"
 CONFIG_FILE = "config.yaml"
 DATA_FILE = "data.json"
+ENVIRONMENT_FILE = "environment.json"
+DIFF_FILE = "git.diff"
 """In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
 PACKAGES = ("lambda-da", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
 MADE_BY_A_RUN = (
@@ -22,9 +24,11 @@ MADE_BY_A_RUN = (
     "figures",
     "pretrain",
     "metrics.csv",
-    "results.json",
-    "config.yaml",
-    "data.json",
+    RESULTS_FILE,
+    CONFIG_FILE,
+    DATA_FILE,
+    ENVIRONMENT_FILE,
+    DIFF_FILE,
     "wandb",
     "tensorboard",
 )
@@ -62,19 +66,23 @@ class RunRecord:
             "selection_metric": cfg.selection_metric,
             "git_commit": commit,
             "git_dirty": dirty,
+            "resumed": [],
             "versions": {name: _version(name) for name in PACKAGES},
         }
 
-    def start(self, keep: bool) -> None:
-        """Take possession of the folder. What an earlier run left there goes, unless `keep`."""
+    def start(self) -> None:
+        """Take possession of the folder. What an earlier run left there goes."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in () if keep else MADE_BY_A_RUN:
+        for name in MADE_BY_A_RUN:
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        metrics = self.folder / "metrics.csv"
-        if keep and metrics.exists():
-            earlier = len(list(self.folder.glob("metrics.before-resume-*.csv")))
-            metrics.rename(self.folder / f"metrics.before-resume-{earlier + 1}.csv")
+        self._write()
+
+    def go_on(self, steps: int) -> None:
+        """Take possession of the folder of an interrupted run, to go on after so many batches, and note its commit."""
+        earlier = recorded(self.folder, self.known["config_hash"])
+        part = {"steps": steps, "git_commit": earlier.get("git_commit"), "git_dirty": earlier.get("git_dirty")}
+        self.known["resumed"] = [*earlier.get("resumed", []), part]
         self._write()
 
     def write_config(self, cfg: DictConfig) -> None:

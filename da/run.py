@@ -15,10 +15,12 @@ from da.callbacks.selection import ORACLE, Weights
 from da.cost import Meter, network_cost, peak_memory_mib
 from da.data.base import DomainData
 from da.data.streams import LABEL_STREAMS
+from da.environment import write_environment
 from da.models.state import load_checkpoint, load_network
 from da.record import RunRecord
+from da.resume import CHECKPOINTS, PRETRAIN, Saved, saved_state
 from da.settings import check_settings
-from da.stage import CHECKPOINTS, SELECTED, Fitted, fit, leads, quiet
+from da.stage import SELECTED, Fitted, fit, leads, quiet
 
 if TYPE_CHECKING:
     from da.callbacks.figures import Figures
@@ -32,10 +34,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     check_settings(cfg)
     quiet()
     record = RunRecord(cfg)
+    saved = saved_state(cfg, record.folder)
     if leads():
-        record.start(keep=cfg.resume is not None)
+        if saved is not None and saved.path.resolve().is_relative_to(record.folder.resolve()):
+            record.go_on(saved.steps)
+        else:
+            record.start()
+        write_environment(record.folder, dirty=bool(record.known["git_dirty"]))
     try:
-        measured = _train_and_test(cfg, record)
+        measured = _train_and_test(cfg, record, saved)
     except BaseException as error:
         if leads():
             record.fail(error)
@@ -43,7 +50,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     return record.finish(measured) if leads() else measured
 
 
-def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
+def _train_and_test(cfg: DictConfig, record: RunRecord, saved: Saved | None) -> dict[str, Any]:
     folder = record.folder
     meter = Meter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -52,15 +59,17 @@ def _train_and_test(cfg: DictConfig, record: RunRecord) -> dict[str, Any]:
         record.write_config(cfg)
     start = Path(cfg.init_from) if cfg.init_from is not None and cfg.init_parts is None else None
     if cfg.pretrain is not None and cfg.init_from is None:
-        start = folder / "pretrain" / CHECKPOINTS / SELECTED
-        if cfg.resume is None:
-            fit(cfg, "pretrain", net, data, folder / "pretrain", "source_acc")
+        start = folder / PRETRAIN / CHECKPOINTS / SELECTED
+        if saved is None or saved.stage == "pretrain":
+            fit(cfg, "pretrain", net, data, folder / PRETRAIN, "source_acc", meter, saved=saved)
+            saved = None
         load_network(net, start)
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)  # also where the source stage was trained before
     pretrained_streams = data.streams
     figures = _figures(cfg, data)
     if figures:
         figures.before(net)
-    fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, _extra_loggers(cfg, folder), cfg.resume)
+    fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, meter, _extra_loggers(cfg, folder), saved)
     times = meter.times()
     if figures:
         figures.after(fitted.method.net)

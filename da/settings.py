@@ -9,7 +9,19 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 NOT_IDENTITY = frozenset(
-    {"hydra", "runs", "run_dir", "logger", "figures", "monitor", "resume", "force", "debug", "names"}
+    {
+        "hydra",
+        "runs",
+        "run_dir",
+        "logger",
+        "figures",
+        "monitor",
+        "ckpt_path",
+        "checkpoint_minutes",
+        "force",
+        "debug",
+        "names",
+    }
 )
 """Settings that do not change what is trained: two runs that differ in these only are the same run."""
 
@@ -33,7 +45,8 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "run_dir": str,
     "init_from": (str, type(None)),
     "init_parts": (list, type(None)),
-    "resume": (str, type(None)),
+    "ckpt_path": (str, type(None)),
+    "checkpoint_minutes": (int, float),
 }
 """Plain values at the root of the config and their types; everything else is a group that builds an object."""
 

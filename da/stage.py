@@ -8,25 +8,29 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from da.assemble import write_data_file
 from da.build import build
 from da.callbacks.averaging import Averaging, check_same_averaging
+from da.callbacks.checkpoints import LAST, LastCheckpoint, WholeFiles
+from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import Scores
+from da.cost import Meter
 from da.data.base import DomainData
 from da.introduce import introduce
 from da.methods.base import Method
 from da.models.network import Network
-from da.models.state import check_fits, load_checkpoint
+from da.models.state import check_fits
+from da.resume import CHECKPOINTS, Saved, Stage
 from da.settings import FIRST_VALIDATORS
 from da.types import Role
 
-CHECKPOINTS, SELECTED = "checkpoints", "selected.ckpt"
+SELECTED = "selected.ckpt"
 
 
 class Fitted(NamedTuple):
@@ -41,15 +45,16 @@ class Fitted(NamedTuple):
 
 def fit(
     cfg: DictConfig,
-    stage: str,
+    stage: Stage,
     net: Network,
     data: DomainData,
     folder: Path,
     selection_metric: str,
+    meter: Meter,
     loggers: Sequence[Logger] = (),
-    resume: str | None = None,
+    saved: Saved | None = None,
 ) -> Fitted:
-    """Train the method that the config holds under `stage` ("method" or "pretrain")."""
+    """Train the method that the config holds under `stage`, from its beginning or from where it was saved."""
     method = build_method(cfg, stage, net)
     data.load(method.streams, method.evaluated)
     introduce(method, data)
@@ -59,6 +64,8 @@ def fit(
     classes: dict[Role, int] = {role: data.num_classes_of(role) for role in ("source", "target")}
     scores = Scores(classes, validators, selection_metric)
     checkpoints = folder / CHECKPOINTS
+    metrics = MetricsFile(folder, saved.rows(folder) if saved else 0)
+    last = LastCheckpoint(checkpoints, cfg.checkpoint_minutes, metrics, meter)
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
     averaging = build_averaging(cfg)
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
@@ -67,21 +74,22 @@ def fit(
         folder,
         callbacks=[
             *(*averaging, scores, SeedEachBatch(cfg.seed), *monitors),
-            *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), *_savers(checkpoints, scores)),
+            *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), _selected(checkpoints, scores), last),
         ],
-        logger=[CSVLogger(folder, name="", version=""), *loggers],
+        logger=[metrics, *loggers],
         enable_progress_bar=on_terminal(),
     )
-    if resume is not None:
-        checkpoint = load_checkpoint(resume)
-        check_fits(checkpoint["state_dict"], method.state_dict(), resume, f"method {cfg.names.method}")
-        check_same_averaging(checkpoint, averaging, resume)
+    if saved is not None:
+        check_fits(saved.content["state_dict"], method.state_dict(), str(saved.path), f"method {cfg.names.method}")
+        check_same_averaging(saved.content, averaging, str(saved.path))
+        if leads():
+            print(f"{label}: goes on after batch {saved.steps}, from {saved.path}", flush=True)
     try:
-        trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(method, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     except FloatingPointError as error:
-        kept = f"; the last good checkpoint is {checkpoints / 'last.ckpt'}" if trainer.current_epoch else ""
+        kept = f"; the last good checkpoint is {checkpoints / LAST}" if trainer.current_epoch else ""
         raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
-    return Fitted(method, trainer, scores, checkpoints / "last.ckpt", checkpoints / SELECTED)
+    return Fitted(method, trainer, scores, checkpoints / LAST, checkpoints / SELECTED)
 
 
 def build_method(cfg: DictConfig, stage: str, net: Network) -> Method:
@@ -109,14 +117,15 @@ def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
         use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        plugins=[WholeFiles()],
         **options,
     )
     return trainer
 
 
-def _savers(folder: Path, scores: Scores) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """What writes selected.ckpt and last.ckpt; the second one last, so that it knows of the first."""
-    selected = ModelCheckpoint(
+def _selected(folder: Path, scores: Scores) -> Checkpoint:
+    """Return what writes selected.ckpt; it comes before what writes last.ckpt, which so knows of it."""
+    return ModelCheckpoint(
         folder,
         filename="selected",
         monitor=scores.monitor,
@@ -124,8 +133,6 @@ def _savers(folder: Path, scores: Scores) -> tuple[ModelCheckpoint, ModelCheckpo
         save_weights_only=True,
         enable_version_counter=False,
     )
-    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    return selected, last
 
 
 def leads() -> bool:
@@ -141,7 +148,8 @@ def quiet() -> None:
         ".*does not have many workers.*",
         ".*module\\(s\\) in eval mode at the start of training.*",  # a frozen copy of the network
         ".*Checkpoint directory .* exists and is not empty.*",
-        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*`srun` command is available.*",  # Slurm is here, but this is no job of it
+        ".*your dataloader is not resumable.*",  # its samplers are
         ".*find_unused_parameters=True was specified.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
     ):

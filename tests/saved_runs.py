@@ -28,7 +28,7 @@ def write_run(folder: Path, *overrides: str, seed: int = 0, scale: float = 1.0) 
             for parameter in net.head.parameters():
                 parameter *= scale
     record = RunRecord(cfg)
-    record.start(keep=False)
+    record.start()
     record.write_config(cfg)
     write_data_file(data, folder)
     path = folder / CHECKPOINTS["selected"]

@@ -43,7 +43,7 @@ def test_a_wrong_option_is_named_with_its_value_and_what_would_do(override, mess
         ("seed=abc", "seed='abc' is of type str, expected int"),
         ("seed=-1", "seed=-1 must not be negative"),
         ("figures=umap", "figures=umap: expected one of tsne, pca, none"),
-        ("resume=3", "resume=3 is of type int, expected str or null"),
+        ("ckpt_path=3", "ckpt_path=3 is of type int, expected str or null"),
     ],
 )
 def test_a_wrong_setting_at_the_root_is_named(override, message):

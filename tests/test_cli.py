@@ -107,7 +107,7 @@ def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path, da_here):
         (("data=office_caltech10",), "net and data do not fit: one asks for data.num_features"),
         (("net=lenet",), "net=lenet can't read the rows of data=toy"),
         (("data=digits_demo",), "net and data do not fit: one asks for net.input.size, which the other does not"),
-        (("resume=nowhere.ckpt",), "no checkpoint at nowhere.ckpt"),
+        (("ckpt_path=nowhere.ckpt",), "no checkpoint at nowhere.ckpt"),
         (("init_from=nowhere.ckpt",), "no checkpoint at nowhere.ckpt"),
         (("data=digits", "net=lenet", "data.source=mnist", "data.target=mnist"), "both 'mnist'"),
     ],
@@ -122,7 +122,7 @@ def test_bad_input_gives_one_line_that_names_it(arguments, message, tmp_path, da
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    status, _, err = da("train", *TOY, "debug=true", "resume=nowhere.ckpt", cwd=tmp_path)
+    status, _, err = da("train", *TOY, "debug=true", "ckpt_path=nowhere.ckpt", cwd=tmp_path)
     assert status == 1
     assert "Traceback" in err
 
@@ -135,7 +135,7 @@ def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path, da_here):
 def test_a_checkpoint_of_another_net_is_refused(tmp_path, da_here):
     assert da_here("train", *TOY, "runs=a")[0] == 0
     (checkpoint,) = tmp_path.glob("a/**/last.ckpt")
-    for option in ("resume", "init_from"):
+    for option in ("ckpt_path", "init_from"):
         status, _, err = da_here("train", *TOY, "net.feature_dim=5", f"{option}={checkpoint}")
         assert status == 1
         assert "does not fit" in err

@@ -211,6 +211,7 @@ def test_the_files_of_a_run_are_those_of_the_docs(finished):
         "metrics.csv",
         "config.yaml",
         "data.json",
+        "environment.json",
         "checkpoints/last.ckpt",
         "checkpoints/selected.ckpt",
     ):

@@ -62,15 +62,16 @@ class Averaging(Callback, ABC):
             self.average[key].lerp_(value, share) if value.is_floating_point() else self.average[key].copy_(value)
 
     def on_validation_start(self, trainer: Trainer, method: Any) -> None:
-        self._show(method.net)
+        self.show(method.net)
 
     def on_train_epoch_end(self, trainer: Trainer, method: Any) -> None:
-        self._show(method.net)
+        self.show(method.net)
 
     def on_fit_end(self, trainer: Trainer, method: Any) -> None:
-        self._show(method.net)
+        self.show(method.net)
 
-    def _show(self, net: nn.Module) -> None:
+    def show(self, net: nn.Module) -> None:
+        """Give the network the average; the next batch finds its own weights again."""
         if self.trained is None:
             self.trained = _copy(net)
             _write(net, self.average)

@@ -9,7 +9,7 @@ from da.data.rows import stable_seed
 
 
 class SeedEachBatch(Callback):
-    """Seeds PyTorch before each batch, so that a run resumed after an epoch equals one never stopped.
+    """Seeds PyTorch before each batch, so that a run that goes on after any batch equals one never stopped.
 
     Without it every process would also draw the same dropout masks.
     """

@@ -193,25 +193,26 @@ class DomainData(LightningDataModule, ABC):
     def train_dataloader(self) -> CombinedLoader:
         """One batch of every stream a step."""
         sets = {stream: self.train_set(stream) for stream in sorted(self.streams)}
+        done = self._progress()
         passes = {name: len(rows) // self._batch_size(name) for name, rows in sets.items()}
         steps = batches_per_epoch(self.steps_per_epoch, passes)
-        loaders = {
-            name: self._loader(
-                rows,
-                StreamSampler(
-                    len(rows),
-                    self._batch_size(name),
-                    steps,
-                    self.seed,
-                    SAME_ROWS.get(name, name),
-                    rank(),
-                    world_size(),
-                    balanced_groups(rows, name, self.balance),
-                ),
-            )
-            for name, rows in sets.items()
-        }
+        loaders = {}
+        for name, rows in sets.items():
+            groups, stream = balanced_groups(rows, name, self.balance), SAME_ROWS.get(name, name)
+            size = self._batch_size(name)
+            sampler = StreamSampler(len(rows), size, steps, self.seed, stream, rank(), world_size(), groups)
+            sampler.go_on(*done)
+            loaders[name] = self._loader(rows, sampler)
         return CombinedLoader(loaders, mode="min_size")
+
+    def _progress(self) -> tuple[int, int]:
+        """Epochs done, and batches done of the next: not 0 for a run that goes on from a checkpoint."""
+        trainer = self.trainer
+        if trainer is None:
+            return 0, 0
+        epochs: Any = trainer.fit_loop.epoch_progress.current
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current
+        return epochs.processed, batches.ready if epochs.ready > epochs.processed else 0
 
     def val_dataloader(self) -> list[DataLoader[Samples]]:
         return [self.eval_loader(self.eval_set(role, "val")) for role in self.evaluated]

@@ -17,7 +17,7 @@ class StreamSampler(Sampler[Draw]):
 
     `batch_size` counts the rows of all processes together: a run on two processes sees the batches of
     the run on one, each rank its contiguous share. The rows are passed in a new random order each time
-    round; a last incomplete batch is dropped. A resumed run needs no state but the epoch.
+    round; a last incomplete batch is dropped. A resumed run needs no state but the number of the batch.
 
     With `groups` (row numbers of each domain, or of each class) the places of all batches, one after the other, are
     dealt to the groups in turn, and each group's rows are passed in random orders of their own: batches hold equally
@@ -43,10 +43,14 @@ class StreamSampler(Sampler[Draw]):
         self.groups = tuple(groups)
         self.share = batch_size // world
         self.first = rank * self.share
-        self.epoch = 0
+        self.epoch = self.done = 0
 
     def __len__(self) -> int:
         return self.steps
+
+    def go_on(self, epoch: int, done: int) -> None:
+        """Begin with this epoch, after as many of its batches as are done."""
+        self.epoch, self.done = epoch, done
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -55,7 +59,8 @@ class StreamSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         orders: Orders = {}
         batch = self._balanced if self.groups else self._shuffled
-        for t in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+        first, self.done = self.epoch * self.steps + self.done, 0
+        for t in range(first, (self.epoch + 1) * self.steps):
             rows = batch(t, orders)[self.first : self.first + self.share]
             yield Draw(rows, stable_seed(self.seed, self.stream, "draw", t))
 

@@ -1,7 +1,7 @@
 """SHOT: source hypothesis transfer (Liang, Hu & Feng 2020, ICML). Source-free."""
 
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,8 @@ from da.terms.base import Losses, Objective
 from da.terms.entropy import Diversity, Entropy
 from da.terms.pseudo_label import PseudoLabel
 from da.types import Role, Step
+
+SAVED = "pseudo_labels"
 
 
 def cluster_labels(z: Float[Tensor, "n d"], p: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
@@ -65,3 +67,12 @@ class Shot(JointMethod):
     def on_train_epoch_start(self) -> None:
         rows = self.encode_all("target")
         self.pseudo.assign(cluster_labels(rows.z, rows.logits.softmax(dim=1)))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the labels of the epoch, for a run that goes on in the middle of it."""
+        if "optimizer_states" in checkpoint:  # else it is selected.ckpt, of weights alone
+            checkpoint[SAVED] = self.pseudo.labels
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if SAVED in checkpoint:
+            self.pseudo.assign(checkpoint[SAVED].to(self.device))

@@ -20,7 +20,7 @@ class PseudoLabel(Term):
 
     def __init__(self) -> None:
         super().__init__()
-        # Assigned anew before use, so not worth keeping in a checkpoint.
+        # No weights: a run that starts from this network assigns its own.
         self.register_buffer("labels", torch.empty(0, dtype=torch.long), persistent=False)
 
     def assign(self, labels: Int[Tensor, " rows"]) -> None:

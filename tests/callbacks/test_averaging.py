@@ -127,7 +127,7 @@ def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(tmp_path, method,
     unbroken, whole = train(tmp_path / "whole", *overrides)
     with power_cut(epoch=1, batch=2):
         train(tmp_path / "cut", *overrides)
-    results, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
+    results, resumed = train(tmp_path / "cut", *overrides, f"ckpt_path={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert_close(resumed["state_dict"], whole["state_dict"], atol=0, rtol=0)
     (key,) = (key for key in whole["callbacks"] if key.startswith("averaging."))
     assert resumed["callbacks"][key]["count"] == whole["callbacks"][key]["count"]
@@ -138,7 +138,7 @@ def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(tmp_path, method,
 
 def test_a_finished_run_that_is_resumed_is_tested_with_the_average(tmp_path):
     once, _ = train(tmp_path, "method=dann", *EMA)
-    again, _ = train(tmp_path, "method=dann", *EMA, f"resume={tmp_path / 'checkpoints/last.ckpt'}")
+    again, _ = train(tmp_path, "method=dann", *EMA, f"ckpt_path={tmp_path / 'checkpoints/last.ckpt'}")
     assert again["test"] == once["test"]
 
 
@@ -168,7 +168,7 @@ def test_a_run_is_resumed_with_the_averaging_that_it_had(tmp_path):
         ("ema", SWA, "averaging=ema, but here averaging=swa"),
     ):
         with pytest.raises(ValueError, match=message):
-            train(tmp_path / "again", *averaging, f"resume={tmp_path / run_ / 'checkpoints/last.ckpt'}")
+            train(tmp_path / "again", *averaging, f"ckpt_path={tmp_path / run_ / 'checkpoints/last.ckpt'}")
 
 
 def test_the_source_stage_is_averaged_too_and_hands_its_average_over(tmp_path):

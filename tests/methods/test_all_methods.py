@@ -114,7 +114,7 @@ def test_a_run_resumed_after_an_epoch_equals_one_never_stopped(method, tmp_path)
     with power_cut(epoch=1, batch=2):
         train(tmp_path / "cut", *overrides)
     assert json.loads((tmp_path / "cut/results.json").read_text())["status"] == "failed"
-    results, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
+    results, resumed = train(tmp_path / "cut", *overrides, f"ckpt_path={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert difference(whole, resumed) == 0.0
     for part in ("test", "selected", "oracle", "validators", "steps"):
         assert results[part] == unbroken[part]

@@ -91,7 +91,7 @@ def test_a_resumed_run_equals_one_never_stopped_and_does_not_fit_again(name, sta
     with power_cut(epoch=1, batch=1):
         train(tmp_path / "cut", *overrides)
     assert json.loads((tmp_path / "cut/results.json").read_text())["status"] == "failed"
-    _, resumed = train(tmp_path / "cut", *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
+    _, resumed = train(tmp_path / "cut", *overrides, f"ckpt_path={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert difference(whole, resumed) == 0.0
     assert fitted == ([20, 20] if name == "co_tuning" else [])  # four classes, five labels each: whole, and cut
 

@@ -116,7 +116,7 @@ def test_a_run_that_was_cut_goes_on_with_the_labels_it_had(runs, tmp_path, refre
 
     with power_cut(epoch=3, batch=2):  # in the middle of an epoch, after a refresh at epoch 2
         teach(tmp_path / "cut", runs, *overrides)
-    _, resumed = teach(tmp_path / "cut", runs, *overrides, f"resume={tmp_path / 'cut/checkpoints/last.ckpt'}")
+    _, resumed = teach(tmp_path / "cut", runs, *overrides, f"ckpt_path={tmp_path / 'cut/checkpoints/last.ckpt'}")
     assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
     assert_close(resumed["teachers"], whole["teachers"], rtol=0, atol=0)
 

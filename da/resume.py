@@ -1,0 +1,56 @@
+"""Where a run that was interrupted goes on."""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from omegaconf import DictConfig
+
+from da.callbacks.checkpoints import newest_checkpoint
+from da.models.state import load_checkpoint
+from da.record import recorded
+from da.settings import config_hash
+
+CHECKPOINTS, PRETRAIN = "checkpoints", "pretrain"
+Stage = Literal["pretrain", "method"]
+
+
+class Saved(NamedTuple):
+    """A checkpoint that a stage of training goes on from."""
+
+    stage: Stage
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Batches of the stage that were trained on."""
+        loops = self.content.get("loops", {}).get("fit_loop", {})
+        return int(loops.get("epoch_loop.batch_progress", {}).get("total", {}).get("ready", 0))
+
+    def rows(self, folder: Path) -> int:
+        """Rows that metrics.csv in the stage's folder had at the checkpoint; 0 if that lies in another folder."""
+        if self.path.resolve().parent != (folder / CHECKPOINTS).resolve():
+            return 0
+        return int(self.content.get("callbacks", {}).get("LastCheckpoint", {}).get("rows", 0))
+
+
+def saved_state(cfg: DictConfig, folder: Path) -> Saved | None:
+    """Return what the run goes on from, by `ckpt_path`; None for a run from the beginning.
+
+    "auto" is the newest whole checkpoint of the same configuration in the run's own folder, if there is one, and
+    "last" the same, but FileNotFoundError if there is none; a path is that of the checkpoint of any run whose weights
+    fit.
+    """
+    if cfg.ckpt_path is None:
+        return None
+    if cfg.ckpt_path not in ("auto", "last"):
+        path = Path(cfg.ckpt_path)
+        return Saved("method", path, load_checkpoint(path))
+    places: dict[Stage, Path] = {"method": folder / CHECKPOINTS, "pretrain": folder / PRETRAIN / CHECKPOINTS}
+    if recorded(folder, config_hash(cfg)) and not cfg.force:
+        for stage, place in places.items():
+            if found := newest_checkpoint(place):
+                return Saved(stage, *found)
+    if cfg.ckpt_path == "last":
+        raise FileNotFoundError(f"ckpt_path=last: no run of this configuration was interrupted in {folder}")
+    return None

@@ -25,6 +25,7 @@ from da.settings import check_settings, register_resolvers
 USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
        da train -m [option=value,value ...]   train many
        da train method=auto [option=value ...]  one model within minutes, chosen without target labels: da auto --help
+       da rerun RUN                       a run once more, and whether it came out the same: da rerun --help
        da rank [option=value,value ...]   which source and network to start from: da rank --help
        da report RUNS...                  a table over runs: da report --help
        da select RUNS... --by NAME        which of them to use, without target labels: da select --help
@@ -41,6 +42,7 @@ USAGE = """usage: da train [option=value ...]       train one configuration: da 
 
 COMMANDS = {
     "auto": "da.auto.cli",
+    "rerun": "da.rerun",
     "rank": "da.rank.cli",
     "report": "da.report.cli",
     "select": "da.select.cli",

@@ -7,11 +7,14 @@ from torch import Tensor
 
 from da.data.images import warp
 from da.data.rows import Draw, Rows, stable_seed, uniform
+from da.data.streams import some_rows
 from da.types import Samples
 
 DEGREES, SHIFT, SCALE, SHEAR = 30.0, 0.2, 0.3, 0.3  # of an image: shift in halves of its width, scale 0.7 to 1.3
 CONTRAST, BRIGHTNESS, HOLE = 0.5, 0.2, 0.3  # the hole's side, as a fraction of the image's
-NOISE, DROPPED = 0.3, 0.1  # of a vector: noise in standard deviations of the batch, fraction of features set to 0
+NOISE, DROPPED = 0.3, 0.1  # of a vector: noise in standard deviations of the feature, fraction of features set to 0
+MEASURED = 1000
+"""Rows at most that the standard deviations are those of."""
 
 
 class StrongView(Rows):
@@ -24,6 +27,7 @@ class StrongView(Rows):
 
     def __init__(self, rows: Rows) -> None:
         self.rows, self.y, self.domains = rows, rows.y, rows.domains
+        self._spread: Tensor | None = None
 
     def __getitem__(self, draw: Draw) -> Samples:
         samples = self.rows[draw]
@@ -31,7 +35,14 @@ class StrongView(Rows):
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise TypeError(f"a strong view needs rows of floating-point numbers, got {type(x).__name__}")
         own = Draw(draw.rows, stable_seed(draw.seed, "strong"))
-        return samples._replace(x=strong_image(x, own) if x.ndim == 4 else strong_vector(x, own))
+        return samples._replace(x=strong_image(x, own) if x.ndim == 4 else strong_vector(x, own, self.spread()))
+
+    def spread(self) -> Tensor:
+        """Standard deviation of each feature [...], of some rows of the set: a batch is dealt over processes."""
+        if self._spread is None:
+            drawn = Draw(some_rows(len(self.rows), MEASURED, "strong"), 0)
+            self._spread = self.rows[drawn].x.std(dim=0, unbiased=False)
+        return self._spread
 
 
 def strong_image(x: Tensor, draw: Draw) -> Tensor:
@@ -51,11 +62,10 @@ def strong_image(x: Tensor, draw: Draw) -> Tensor:
     return torch.where(hole[:, None], dark, jittered + dark)
 
 
-def strong_vector(x: Tensor, draw: Draw) -> Tensor:
-    """Vectors or series `x` [n, ...] with noise added and features dropped."""
+def strong_vector(x: Tensor, draw: Draw, spread: Tensor) -> Tensor:
+    """Vectors or series `x` [n, ...] with noise added, in units of `spread` [...], and features dropped."""
     size = x[0].numel()
     u = uniform(draw, 3 * size).view(len(x), 3, size).to(x.dtype)
     normal = torch.sqrt(-2 * torch.log1p(-u[:, 0])) * torch.cos(2 * pi * u[:, 1])  # Box & Muller 1958
-    spread = x.flatten(1).std(dim=0, unbiased=False)
-    noisy = x.flatten(1) + NOISE * spread * normal
+    noisy = x.flatten(1) + NOISE * spread.flatten() * normal
     return torch.where(u[:, 2] < DROPPED, torch.zeros_like(noisy), noisy).view_as(x)

@@ -1,0 +1,76 @@
+"""Two and four processes train the weights of one, for every method: the same rows, however many deal them."""
+
+import os
+
+import pytest
+import torch
+from conftest import TOY, config, options
+from processes import on_processes
+
+from da.assemble import assemble
+from da.callbacks.seeding import SeedEachBatch
+from da.introduce import introduce
+from da.stage import build_method, build_trainer, quiet
+
+pytestmark = pytest.mark.ddp
+STEPS = 20
+NORM = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.0}"
+COMMON = (
+    "optimizer.lr=0.003",
+    *(word for word in TOY if word != "trainer=smoke"),
+    NORM,
+    "data.shape=blobs",
+    *(f"data.steps_per_epoch={STEPS // 2}", "data.batch_size.labeled=8"),
+)
+MORE = {
+    "fixmatch": ("method.terms.fixmatch.threshold=0.4",),
+    "teachers": ("method.labels=hard",),
+}
+CASES = {
+    **{method: (f"method={method}", *MORE.get(method, ())) for method in options("method")},
+    # Its loss is |p_1 - p_2|, whose sign rounding decides where both heads agree.
+    "mcd": ("method=mcd", "trainer.precision=64-true"),
+    "accumulated": ("method=mmd", "+trainer.accumulate_grad_batches=2"),
+    "swd": ("method=align", "discrepancy=swd"),
+    "class queue": ("method=source_only", "term=bi_tuning"),
+}
+
+
+def trained(rank, world, names):
+    """Weights of the network after two epochs, by case; rows are dealt to so many processes."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    return {name: weights(CASES[name], world) for name in names}
+
+
+def weights(overrides, world):
+    quiet()
+    trainer = ("trainer=cpu",) if world == 1 else ("trainer=ddp_cpu", f"trainer.devices={world}")
+    cfg = config(*COMMON, *overrides, *trainer, "trainer.max_epochs=2", "trainer.limit_val_batches=0")
+    torch.manual_seed(cfg.seed)
+    data, net = assemble(cfg)
+    for stage in ("pretrain", "method") if cfg.pretrain is not None else ("method",):
+        method = build_method(cfg, stage, net)
+        for module in method.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # every process draws masks of its own, as of rows of its own
+        data.load(method.streams, method.evaluated)
+        introduce(method, data)
+        quick = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        build_trainer(cfg, ".", callbacks=[SeedEachBatch(cfg.seed)], **quick).fit(method, datamodule=data)
+    return {key: value.clone() for key, value in net.state_dict().items() if value.is_floating_point()}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return {name: weights(overrides, 1) for name, overrides in CASES.items()}
+
+
+@pytest.mark.parametrize(("world", "names"), [(2, list(CASES)), (4, ["mmd", "mcd", "shot", "atdoc", "can", "dann"])])
+def test_processes_train_the_weights_of_one(world, names, alone):
+    wrong = {}
+    for of_rank in on_processes(world, trained, names):
+        for name in names:
+            wrong[name] = max(float((of_rank[name][key] - value).abs().max()) for key, value in alone[name].items())
+    print({name: gap for name, gap in wrong.items() if gap > 1e-5})
+    assert {name: gap for name, gap in wrong.items() if gap > 1e-5} == {}

@@ -18,6 +18,7 @@ NOT_IDENTITY = frozenset(
         "monitor",
         "ckpt_path",
         "checkpoint_minutes",
+        "max_minutes",
         "force",
         "debug",
         "names",
@@ -47,6 +48,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "init_parts": (list, type(None)),
     "ckpt_path": (str, type(None)),
     "checkpoint_minutes": (int, float),
+    "max_minutes": (int, float, type(None)),
 }
 """Plain values at the root of the config and their types; everything else is a group that builds an object."""
 
@@ -73,6 +75,8 @@ def check_settings(cfg: DictConfig) -> None:
             raise TypeError(f"{key}={value!r} is of type {type(value).__name__}, expected {expected}")
     if "discrepancy" in cfg and "${discrepancy}" not in str(OmegaConf.to_container(cfg.method, resolve=False)):
         raise ValueError(f"method={cfg.names.method} reads no discrepancy; method=align takes any of them")
+    if cfg.trainer.get("max_time") is not None:
+        raise ValueError("trainer.max_time would end the run as if it were complete: max_minutes=... saves it to go on")
     if cfg.seed < 0:
         raise ValueError(f"seed={cfg.seed} must not be negative")
     if cfg.figures not in FIGURES:

@@ -65,7 +65,7 @@ def fit(
     scores = Scores(classes, validators, selection_metric)
     checkpoints = folder / CHECKPOINTS
     metrics = MetricsFile(folder, saved.rows(folder) if saved else 0)
-    last = LastCheckpoint(checkpoints, cfg.checkpoint_minutes, metrics, meter)
+    last = LastCheckpoint(checkpoints, cfg.checkpoint_minutes, metrics, meter, cfg.max_minutes)
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
     averaging = build_averaging(cfg)
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")

@@ -181,6 +181,16 @@ def test_a_signal_ends_the_run_after_a_checkpoint_of_that_very_batch(number, tmp
     assert_same_run(tmp_path, whole_runs(("method=dann",)))
 
 
+def test_the_end_of_the_time_is_an_error_and_the_same_command_goes_on(tmp_path, whole_runs):
+    later = ("method=dann", "checkpoint_minutes=60")
+    for batch in (1, 2, 3):
+        with pytest.raises(TimeoutError, match=f"max_minutes=0 are over after batch {batch}, which is saved"):
+            run(short(tmp_path, *later, "max_minutes=0"))
+    assert json.loads((tmp_path / "results.json").read_text())["status"] == "failed"
+    run(short(tmp_path, *later))
+    assert_same_run(tmp_path, whole_runs(("method=dann",)), times=3)
+
+
 def test_who_handled_a_signal_before_is_called_after_the_checkpoint(tmp_path):
     """Submitit handles USR2: it puts the job into the queue again."""
     called = []

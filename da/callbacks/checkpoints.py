@@ -36,11 +36,15 @@ class LastCheckpoint(Checkpoint):
         minutes: between two checkpoints within an epoch.
         metrics: the file whose rows so far belong to the checkpoint.
         meter: what the run has cost so far is kept, too.
+        max_minutes: of this process, after which the run is saved and ended by a TimeoutError; None for no end.
     """
 
-    def __init__(self, folder: Path, minutes: float, metrics: MetricsFile, meter: Meter) -> None:
-        self.path, self.seconds = folder / LAST, 60 * minutes
+    def __init__(
+        self, folder: Path, minutes: float, metrics: MetricsFile, meter: Meter, max_minutes: float | None = None
+    ) -> None:
+        self.path, self.seconds, self.max_minutes = folder / LAST, 60 * minutes, max_minutes
         self.metrics, self.meter = metrics, meter
+        self.started_at = time.monotonic()
         self.saved_at = 0.0
         self.asked = 0  # number of the signal that came
         self.handlers: dict[int, Any] = {}  # those that were there before
@@ -61,16 +65,23 @@ class LastCheckpoint(Checkpoint):
         self.asked = number
 
     def on_train_batch_end(self, trainer: Trainer, method: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        late = time.monotonic() - self.saved_at >= self.seconds
-        asked, due = max_over_ranks(self.asked, int(late))  # all processes save, or none
+        now = time.monotonic()
+        ended = self.max_minutes is not None and now - self.started_at >= 60 * self.max_minutes
+        late = now - self.saved_at >= self.seconds
+        asked, over, due = max_over_ranks(self.asked, int(ended), int(late))  # all processes save, or none
         loop = trainer.fit_loop
         # Gradients that are still to be added to are in no checkpoint; after the last batch the epoch's own follows.
-        if not (asked or due) or loop._should_accumulate() or batch_idx + 1 == trainer.num_training_batches:
+        if not (asked or over or due) or loop._should_accumulate() or batch_idx + 1 == trainer.num_training_batches:
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Averaging):
                 callback.show(method.net)
         self._save(trainer)
+        if over and not asked:
+            raise TimeoutError(
+                f"max_minutes={self.max_minutes} are over after batch {method.batches_seen}, which is saved: the same "
+                "command goes on from there"
+            )
         self._leave(asked, method)
 
     def on_train_epoch_end(self, trainer: Trainer, method: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from da.distributed import gather, max_over_ranks
 from da.schedules import Constant, Schedule
 from da.types import Encoded, Step
 
@@ -85,16 +86,17 @@ class Losses(NamedTuple):
     measures: Mapping[str, Tensor] = {}  # "<term>/<name>": what else the terms saw
 
     def check_finite(self) -> None:
-        """Raise FloatingPointError naming the terms that are NaN or inf."""
-        if torch.isfinite(self.total):
+        """Raise FloatingPointError naming the terms that are NaN or inf, on all processes if they are on one."""
+        if not max_over_ranks(int(not torch.isfinite(self.total)))[0]:
             return
-        values = {name: value.item() for name, value in self.parts.items()}
-        weights = {name: float(self.weights.get(name, 1.0)) for name in values}
-        bad = [
-            f"{name!r} is {value:g}, with weight {weights[name]:g}"
-            for name, value in values.items()
-            if not math.isfinite(value * weights[name]) or abs(value * weights[name]) > 1e38
-        ]
+        values = gather(torch.stack([part.detach() for part in self.parts.values()])[None]).tolist()
+        bad = []
+        for process, row in enumerate(values):
+            where = f" on process {process}" if len(values) > 1 else ""
+            for name, value in zip(self.parts, row, strict=True):
+                weight = float(self.weights.get(name, 1.0))
+                if not math.isfinite(value * weight) or abs(value * weight) > 1e38:
+                    bad.append(f"{name!r} is {value:g}{where}, with weight {weight:g}")
         raise FloatingPointError(f"the loss is not finite: term {', '.join(bad) or values}")
 
 

@@ -74,3 +74,28 @@ def test_processes_train_the_weights_of_one(world, names, alone):
             wrong[name] = max(float((of_rank[name][key] - value).abs().max()) for key, value in alone[name].items())
     print({name: gap for name, gap in wrong.items() if gap > 1e-5})
     assert {name: gap for name, gap in wrong.items() if gap > 1e-5} == {}
+
+
+def error_of(rank, world):
+    """What the run says whose task loss is NaN on the last process alone, in the fourth batch."""
+    from da.methods.weighted_sum import WeightedSum
+
+    loss = WeightedSum.loss
+
+    def broken(self, step):
+        losses = loss(self, step)
+        if rank == world - 1 and self.batches_seen == 4:
+            task = losses.parts["task"] * float("nan")
+            return losses._replace(total=losses.total + task, parts={**losses.parts, "task": task})
+        return losses
+
+    WeightedSum.loss = broken
+    try:
+        trained(rank, world, ["mmd"])
+    except FloatingPointError as error:
+        return str(error)
+    return "no error"
+
+
+def test_a_loss_that_is_nan_on_one_process_ends_all_with_the_same_error():
+    assert on_processes(2, error_of) == ["the loss is not finite: term 'task' is nan on process 1, with weight 1"] * 2

@@ -1,5 +1,7 @@
 """The one place that knows there may be other processes."""
 
+import os
+import socket
 from typing import Any
 
 import torch
@@ -43,6 +45,22 @@ def gather(x: Tensor) -> Tensor:
         return x
     gathered: Tensor = _Gather.apply(x)
     return gathered
+
+
+def check_port() -> None:
+    """Raise OSError if the port where processes are to meet, MASTER_PORT of the environment, is another program's.
+
+    To be called by the first process, before there are others: they would wait there for ever.
+    """
+    port = os.environ.get("MASTER_PORT")
+    if port is None or "TORCHELASTIC_RUN_ID" in os.environ or (dist.is_available() and dist.is_initialized()):
+        return  # Lightning looks for a free one; torchrun's is its own; the processes have met
+    with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("", int(port)))
+        except OSError as error:
+            raise OSError(f"MASTER_PORT={port} is in use; set another one, or none to have a free one found") from error
 
 
 def close() -> None:

@@ -22,6 +22,7 @@ from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import Scores
 from da.cost import Meter
 from da.data.base import DomainData
+from da.distributed import check_port
 from da.introduce import introduce
 from da.methods.base import Method
 from da.models.network import Network
@@ -84,6 +85,8 @@ def fit(
         check_same_averaging(saved.content, averaging, str(saved.path))
         if leads():
             print(f"{label}: goes on after batch {saved.steps}, from {saved.path}", flush=True)
+    if trainer.world_size > 1 and leads():
+        check_port()
     try:
         trainer.fit(method, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     except FloatingPointError as error:

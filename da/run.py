@@ -84,7 +84,12 @@ def _train_and_test(cfg: DictConfig, record: RunRecord, saved: Saved | None) -> 
         "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
         "world_size": fitted.trainer.world_size,
         **fitted.scores.summary(),
-        "cost": {**times, "peak_memory_mib": peak_memory_mib(), **network_cost(net, one_row(data))},
+        "cost": {
+            **times,
+            "samples_per_second": fitted.throughput.samples_per_second,
+            "peak_memory_mib": peak_memory_mib(),
+            **network_cost(net, one_row(data)),
+        },
     }
     _log_test(fitted, measured)
     if figures:

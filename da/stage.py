@@ -20,6 +20,7 @@ from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import Scores
+from da.callbacks.throughput import Throughput
 from da.cost import Meter
 from da.data.base import DomainData
 from da.distributed import check_port
@@ -40,6 +41,7 @@ class Fitted(NamedTuple):
     method: Method
     trainer: pl.Trainer
     scores: Scores
+    throughput: Throughput
     last: Path
     selected: Path
 
@@ -69,12 +71,13 @@ def fit(
     last = LastCheckpoint(checkpoints, cfg.checkpoint_minutes, metrics, meter, cfg.max_minutes)
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
     averaging = build_averaging(cfg)
+    throughput = Throughput()
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
     trainer = build_trainer(
         cfg,
         folder,
         callbacks=[
-            *(*averaging, scores, SeedEachBatch(cfg.seed), *monitors),
+            *(*averaging, scores, throughput, SeedEachBatch(cfg.seed), *monitors),
             *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), _selected(checkpoints, scores), last),
         ],
         logger=[metrics, *loggers],
@@ -92,7 +95,7 @@ def fit(
     except FloatingPointError as error:
         kept = f"; the last good checkpoint is {checkpoints / LAST}" if trainer.current_epoch else ""
         raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
-    return Fitted(method, trainer, scores, checkpoints / LAST, checkpoints / SELECTED)
+    return Fitted(method, trainer, scores, throughput, checkpoints / LAST, checkpoints / SELECTED)
 
 
 def build_method(cfg: DictConfig, stage: str, net: Network) -> Method:

@@ -22,5 +22,6 @@ def _worker(rank: int, world: int, folder: str, function: Callable[..., Any], ar
 def on_processes(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Call function(rank, world, *arguments) on `world` processes; return what each gave."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_worker, (world, folder, function, arguments), nprocs=world)
+        # Forked: they need not import PyTorch again, which is most of the time of a short test.
+        mp.start_processes(_worker, (world, folder, function, arguments), nprocs=world, start_method="fork")
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(world)]

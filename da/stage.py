@@ -151,6 +151,7 @@ def quiet() -> None:
         ".*`srun` command is available.*",  # Slurm is here, but this is no job of it
         ".*your dataloader is not resumable.*",  # its samplers are
         ".*find_unused_parameters=True was specified.*",
+        ".*The `srun` command is available on your system but is not used.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)

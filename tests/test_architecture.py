@@ -43,6 +43,7 @@ BELOW = {  # what a package may import of ours
     "introduce": {"assemble", "build", "data", "models"},
     "transfer": {"discrepancies", "distributed", "models"},
     "select": {"command", "record", "report", "settings", "validators"},
+    "sweep": {"compose", "record", "settings"},
     "use": {"build", "data", "models", "types"},
 }
 

@@ -19,7 +19,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a job ended; `reason` is one line, for one that failed or was pruned."""
+    """How a job ended; `reason` is one line."""
 
     number: int
     options: str
@@ -43,6 +43,8 @@ def table(endings: Sequence[Ending]) -> str:
     counts = Counter(one.state for one in endings)
     shown = [f"{counts[state]} {state}" for state in STATES if counts[state] or state != "pruned"]
     lines.append(f"{len(endings)} jobs: {', '.join(shown)}")
+    if counts["skipped"]:
+        lines.append("force=true trains complete runs again")
     if counts["failed"]:
         lines.append("the same command again skips the runs that are complete and runs those that failed")
     return "\n".join(lines)

@@ -62,9 +62,9 @@ def prepare(
             folder, cfg = found
             if finished(folder, cfg) and not cfg.force:
                 results = recorded(folder, config_hash(cfg))
-                endings.append(
-                    Ending(number, options, "skipped", score=selected_score(results, cfg.selection_metric))
-                )
+                score = selected_score(results, cfg.selection_metric)
+                said = f"{folder} is complete already"
+                endings.append(Ending(number, options, "skipped", said, score))
             else:
                 jobs.append(Job(number, overrides, folder))
     finally:

@@ -22,7 +22,7 @@ def returned_when_lost(launcher: str) -> Iterator[None]:
     if launcher.startswith("submitit"):
         from submitit import Job
 
-        with _replaced(Job, "results", _submitit_results(Job.results)):
+        with _replaced(Job, "results", _submitit_results(launcher, Job.results)):
             yield
     elif launcher == "ray":
         import ray
@@ -33,13 +33,13 @@ def returned_when_lost(launcher: str) -> Iterator[None]:
         yield
 
 
-def _submitit_results(results: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _submitit_results(launcher: str, results: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def settled(job: Any) -> Any:
         try:
             return results(job)
         except Exception as error:  # submitit knows two classes of its own, and raises others too
             said = _last_line(job.stderr() or str(error))
-            return [lost(f"Slurm or submitit lost it ({job.state.lower()}), log {job.paths.stderr}: {said}")]
+            return [lost(f"{launcher} lost it ({job.state.lower()}), log {job.paths.stderr}: {said}")]
 
     return settled
 
@@ -65,6 +65,6 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _last_line(text: str) -> str:
+    """Return the last line that speaks of an error, else the last one: Slurm goes on talking after it has killed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
+    return next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")

@@ -149,6 +149,7 @@ def _isolated_job() -> Iterator[None]:
     argv, environ = sys.argv[:], dict(os.environ)
     if _in_sweep():
         sys.argv[1:] = list(HydraConfig.get().overrides.task)
+        os.chdir(HydraConfig.get().runtime.cwd)  # a worker of Ray stands elsewhere, and options may name relative paths
     try:
         yield
     finally:

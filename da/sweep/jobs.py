@@ -66,10 +66,16 @@ def prepare(
                 said = f"{folder} is complete already"
                 endings.append(Ending(number, options, "skipped", said, score))
             else:
-                jobs.append(Job(number, overrides, folder))
+                jobs.append(Job(number, [*overrides, _here(config)], folder))
     finally:
         HydraConfig.instance().cfg = before
     return jobs, endings
+
+
+def _here(config: DictConfig) -> str:
+    """Return the override that makes the place of the runs absolute: a worker of Ray stands where its head started."""
+    quoted = str(Path(str(config.hydra.sweep.dir)).absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return f"hydra.sweep.dir='{quoted}'"
 
 
 def _compose(

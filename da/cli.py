@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from da.compose import config_dir, one_line
-from da.record import finished
+from da.record import PrunedError, finished
 from da.settings import check_settings, register_resolvers
-from da.sweep.endings import ENDINGS, Outcome, selected_score, table
+from da.sweep.endings import ENDINGS, Outcome, selected_score
 
 # The plugins of launchers bring configs of the same names as ours. Also the processes that they start import this.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
@@ -101,8 +101,6 @@ def _hydra() -> int:
         if debug:
             traceback.print_exc()
         return _fail(one_line(error))
-    if ENDINGS:
-        print(table(ENDINGS), flush=True)
     return 1 if _failures or any(ending.state == "failed" for ending in ENDINGS) else 0
 
 
@@ -111,6 +109,9 @@ def _train(cfg: DictConfig) -> Outcome | None:
     try:
         with _isolated_job():
             return _job(cfg)
+    except PrunedError as error:
+        print(f"{cfg.names.method} seed {cfg.seed}: pruned {error}", flush=True)
+        return Outcome("pruned", reason=str(error))
     except Exception as error:
         if cfg.get("debug") is True:
             traceback.print_exc()

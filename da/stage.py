@@ -18,6 +18,7 @@ from da.callbacks.averaging import Averaging, check_same_averaging
 from da.callbacks.checkpoints import LAST, LastCheckpoint, WholeFiles
 from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.progress import make_progress, on_terminal
+from da.callbacks.pruning import pruning
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import Scores
 from da.cost import Meter
@@ -74,6 +75,7 @@ def fit(
         folder,
         callbacks=[
             *(*averaging, scores, SeedEachBatch(cfg.seed), *monitors),
+            *(pruning(scores) if stage == "method" else []),
             *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), _selected(checkpoints, scores), last),
         ],
         logger=[metrics, *loggers],

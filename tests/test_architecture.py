@@ -34,6 +34,7 @@ BELOW = {  # what a package may import of ours
         "transfer",
         "validators",
         "report",
+        "sweep",
     },
     "benchmark": {"cli", "command", "compose", "record", "report", "settings"},
     "build": set(),

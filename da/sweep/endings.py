@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 State = Literal["done", "skipped", "pruned", "failed"]
+TRIAL = "LAMBDA_DA_TRIAL"
+"""The environment variable that tells a job which trial of a search it is."""
 STATES: tuple[State, ...] = ("done", "skipped", "pruned", "failed")
 """In the order of the table: what went wrong stands at its end, where it is seen."""
 
@@ -15,6 +17,7 @@ class Outcome(NamedTuple):
 
     state: State
     score: float | None = None  # of the selection metric, at the selected epoch
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,17 @@ def table(endings: Sequence[Ending]) -> str:
     counts = Counter(one.state for one in endings)
     shown = [f"{counts[state]} {state}" for state in STATES if counts[state] or state != "pruned"]
     lines.append(f"{len(endings)} jobs: {', '.join(shown)}")
-    if counts["skipped"]:
-        lines.append("force=true trains complete runs again")
-    if counts["failed"]:
-        lines.append("the same command again skips the runs that are complete and runs those that failed")
     return "\n".join(lines)
+
+
+def advice(endings: Sequence[Ending]) -> list[str]:
+    """Return what to do about runs that were skipped or that failed, a line for each."""
+    states = {one.state for one in endings}
+    lines = {
+        "skipped": "force=true trains complete runs again",
+        "failed": "the same command again skips the runs that are complete and runs those that failed",
+    }
+    return [line for state, line in lines.items() if state in states]
 
 
 def _differences(endings: Sequence[Ending]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import filter_overrides, setup_globals
+from hydra.core.utils import setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -26,8 +26,8 @@ class Job:
 
     @property
     def options(self) -> str:
-        """The words of the command line that make this job, without those for Hydra."""
-        return " ".join(filter_overrides(self.overrides))
+        """The words of the command line that make this job."""
+        return options(self.overrides)
 
     def left(self, broken: str) -> Ending:
         """Return how this job ended by what its folder says, after its launcher broke with that message."""
@@ -42,6 +42,11 @@ class Job:
         return Ending(self.number, self.options, "failed", " ".join(reason.split()))
 
 
+def options(overrides: Sequence[str]) -> str:
+    """Return these overrides without those that are for Hydra."""
+    return " ".join(word for word in overrides if not word.lstrip("+").startswith("hydra."))
+
+
 def prepare(
     context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int
 ) -> tuple[list[Job], list[Ending]]:
@@ -52,19 +57,18 @@ def prepare(
     endings: list[Ending] = []
     try:
         for number, overrides in enumerate(job_overrides, first):
-            options = " ".join(filter_overrides(overrides))
+            said = options(overrides)
             try:
                 found = _compose(context, config, overrides, number)
             except Exception as error:
                 # Names are resolved outside of what Hydra guards: one such job would end the sweep of all others.
-                endings.append(Ending(number, options, "failed", one_line(error)))
+                endings.append(Ending(number, said, "failed", one_line(error)))
                 continue
             folder, cfg = found
             if finished(folder, cfg) and not cfg.force:
                 results = recorded(folder, config_hash(cfg))
                 score = selected_score(results, cfg.selection_metric)
-                said = f"{folder} is complete already"
-                endings.append(Ending(number, options, "skipped", said, score))
+                endings.append(Ending(number, said, "skipped", f"{folder} is complete already", score))
             else:
                 jobs.append(Job(number, [*overrides, _here(config)], folder))
     finally:

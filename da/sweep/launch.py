@@ -71,4 +71,4 @@ def _ending(job: Job, result: JobReturn) -> Ending:
     if result.status != JobStatus.COMPLETED:
         return Ending(job.number, job.options, "failed", one_line(value))
     outcome = Outcome(*value)
-    return Ending(job.number, job.options, outcome.state, score=outcome.score)
+    return Ending(job.number, job.options, outcome.state, outcome.reason, outcome.score)

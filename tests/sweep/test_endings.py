@@ -20,11 +20,9 @@ def test_each_job_has_a_line_with_its_own_options_and_those_that_failed_stand_la
         "0 failed method=mmd seed=0 no memory",
         "4 jobs: 1 done, 1 skipped, 1 pruned, 1 failed",
     ]
-    assert lines[6:] == [
-        "force=true trains complete runs again",
-        "the same command again skips the runs that are complete and runs those that failed",
-    ]
+    assert len(lines) == 6
 
 
-def test_a_sweep_without_failures_gives_no_advice():
-    assert table([Ending(0, "seed=0", "done")]).splitlines()[1:] == ["    0  done     seed=0", "1 jobs: 1 done, 0 skipped, 0 failed"]
+def test_a_job_alone_is_named_by_all_its_options():
+    lines = table([Ending(0, "seed=0 data=toy", "done")]).splitlines()
+    assert lines[1:] == ["    0  done     seed=0 data=toy", "1 jobs: 1 done, 0 skipped, 0 failed"]

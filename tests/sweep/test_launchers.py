@@ -20,7 +20,10 @@ def test_a_job_that_cannot_even_be_named_does_not_stop_the_others(tmp_path, monk
 
 
 def test_a_worker_of_joblib_that_is_killed_ends_the_sweep_and_a_second_start_completes_it(tmp_path):
-    seeds, joblib = "seed=0,1,2,3", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.pre_dispatch=2")
+    seeds, joblib = (
+        "seed=0,1,2,3",
+        ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.pre_dispatch=2"),
+    )
     status, out, err = sweep(tmp_path, seeds, *joblib, failed=[0], killed=[2])
     assert status == 1
     found = endings(out)
@@ -49,17 +52,17 @@ def test_a_process_of_submitit_that_is_killed_loses_only_itself(tmp_path):
 
 @pytest.mark.parametrize(("launcher", "extra"), [("joblib", "joblib"), ("submitit_slurm", "submitit"), ("ray", "ray")])
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(launcher, extra, tmp_path):
-    code = (
-        "import pkgutil, sys; walk = pkgutil.walk_packages\n"
-        "pkgutil.walk_packages = lambda *a, **k: (m for m in walk(*a, **k) if '_launcher' not in m.name.split('.')[1])\n"
-        "from da.cli import main; sys.exit(main())"
-    )
+    code = """
+import pkgutil, sys
+walk = pkgutil.walk_packages
+pkgutil.walk_packages = lambda *a, **b: (m for m in walk(*a, **b) if "_launcher" not in m.name.split(".")[1])
+from da.cli import main
+sys.exit(main())
+"""
     command = [sys.executable, "-c", code, "train", "-m", *TOY, "seed=0,1", f"hydra/launcher={launcher}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == (
-        f"error: hydra/launcher={launcher} is not installed: pip install 'lambda-da[{extra}]'\n"
-    )
+    assert done.stderr == (f"error: hydra/launcher={launcher} is not installed: pip install 'lambda-da[{extra}]'\n")
 
 
 def test_a_launcher_that_breaks_is_said_for_every_job(tmp_path):

@@ -21,7 +21,7 @@ BELOW = {  # what a package may import of ours
     "validators": {"types", "discrepancies", "terms", "data", "transfer"},
     "settings": set(),
     "record": {"settings"},
-    "report": {"command", "record", "settings", "transfer"},
+    "report": {"command", "record", "settings", "sweep", "transfer"},
     "callbacks": {
         "types",
         "cost",

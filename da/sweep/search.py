@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from da.sweep.endings import Ending
 
@@ -27,12 +28,19 @@ OPTIONS, REASON, PROCESS = "options", "reason", "process"
 def open_storage(storage: str) -> BaseStorage:
     """Return the storage at a URL of a database, or in a journal, which is a file that grows."""
     if "://" in storage:
-        try:
-            return optuna.storages.RDBStorage(storage)
-        except OperationalError:  # of two processes that make the tables at the same moment, one comes too late
-            return optuna.storages.RDBStorage(storage)
+        return _database(storage)
     Path(storage).parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(storage))
+
+
+def _database(url: str, attempts: int = 5) -> BaseStorage:
+    """Open a database, which is made if need be: of processes that do this at the same moment, all but one fail."""
+    for _ in range(attempts - 1):
+        try:
+            return optuna.storages.RDBStorage(url)
+        except SQLAlchemyError:
+            time.sleep(1)
+    return optuna.storages.RDBStorage(url)
 
 
 @dataclass(frozen=True)

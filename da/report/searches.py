@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 JOURNAL, DATABASES = ".journal", (".db", ".sqlite")
 SHOWN = 20
 """Trials in the table, the best ones."""
-TITLE = "Searches"
+ENDED = {"COMPLETE": "done", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting", "FAIL": "failed"}
+"""Optuna's states in the order of the table, and what they are called."""
 
 
 def study_files(paths: Sequence[str | Path]) -> list[Path]:
@@ -65,7 +66,7 @@ def search_section(studies: Sequence["Study"]) -> Section:
         else:
             text.append(f"{study.study_name}: too few trials were completed for the importance of its options.")
         sheets.append(_sheet(study.study_name, trials))
-    return Section("search", TITLE, text, figures, sheets)
+    return Section("search", "Searches", text, figures, sheets)
 
 
 def importance(study: "Study") -> dict[str, float]:
@@ -127,17 +128,17 @@ def _bars(name: str, weights: dict[str, float]) -> dict[str, Any]:
 
 
 def _sheet(name: str, trials: Sequence["FrozenTrial"]) -> Sheet:
-    states = ("COMPLETE", "PRUNED", "RUNNING", "WAITING", "FAIL")
+    states = list(ENDED)
     ranked = sorted(trials, key=lambda trial: (states.index(trial.state.name), -(trial.value or 0.0), trial.number))
     lines = [
         [
-            *(str(trial.number), trial.state.name.lower(), "-" if trial.value is None else f"{trial.value:.4g}"),
-            " ".join([_options(trial, " "), trial.user_attrs.get("reason", "")]).strip(),
+            _options(trial, " ") + (f" ({trial.user_attrs['reason']})" if "reason" in trial.user_attrs else ""),
+            *(str(trial.number), ENDED[trial.state.name], "-" if trial.value is None else f"{trial.value:.4g}"),
         ]
         for trial in ranked[:SHOWN]
     ]
     more = f", the best {SHOWN} of {len(ranked)} trials" if len(ranked) > SHOWN else ""
-    return Sheet(f"{name}{more}", ["trial", "ended", "objective", "options"], lines)
+    return Sheet(f"{name}{more}", ["options", "trial", "ended", "objective"], lines)
 
 
 def _options(trial: "FrozenTrial", between: str) -> str:

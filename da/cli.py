@@ -6,6 +6,7 @@ Imports neither torch nor Lightning: help and mistakes in the options come at on
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,8 +20,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from da.compose import config_dir, one_line
-from da.record import finished
+from da.record import PrunedError, finished
 from da.settings import check_settings, register_resolvers
+from da.sweep.endings import ENDINGS, Outcome, selected_score
+
+# The plugins of launchers bring configs of the same names as ours. Also the processes that they start import this.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 
 USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
        da train -m [option=value,value ...]   train many
@@ -77,6 +82,7 @@ def main() -> int:
 
 
 _failures: list[str] = []
+"""Of the run of this process; those of a sweep are in `ENDINGS`."""
 
 
 def _hydra() -> int:
@@ -84,6 +90,7 @@ def _hydra() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers()
     _failures.clear()
+    ENDINGS.clear()
     debug = "debug=true" in (argument.lower() for argument in sys.argv)
     try:
         _train()
@@ -94,31 +101,35 @@ def _hydra() -> int:
         if debug:
             traceback.print_exc()
         return _fail(one_line(error))
-    return 1 if _failures else 0
+    return 1 if _failures or any(ending.state == "failed" for ending in ENDINGS) else 0
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="train")
-def _train(cfg: DictConfig) -> float | None:
+def _train(cfg: DictConfig) -> Outcome | None:
     try:
         with _isolated_job():
             return _job(cfg)
+    except PrunedError as error:
+        print(f"{cfg.names.method} seed {cfg.seed}: pruned {error}", flush=True)
+        return Outcome("pruned", reason=str(error))
     except Exception as error:
         if cfg.get("debug") is True:
             traceback.print_exc()
+        if _in_sweep():
+            _fail(f"{cfg.names.method} seed {cfg.seed}: {one_line(error)}")
+            raise RuntimeError(one_line(error)) from None  # plain text: it may have to come from another machine
         _failures.append(one_line(error))
-        _fail(f"{cfg.names.method} seed {cfg.seed}: {one_line(error)}" if _in_sweep() else one_line(error))
-        if HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
-            raise  # this is another process, which reports to its launcher by raising
+        _fail(one_line(error))
         return None
 
 
-def _job(cfg: DictConfig) -> float | None:
+def _job(cfg: DictConfig) -> Outcome:
     """Train one configuration, unless its results are there already."""
     check_settings(cfg)
     folder = Path(cfg.run_dir)
     if finished(folder, cfg) and not cfg.force:
         print(f"{_shown(folder)} is complete already; force=true trains it again")
-        return None
+        return Outcome("skipped")
     from da.run import run
 
     results = run(cfg)
@@ -126,8 +137,7 @@ def _job(cfg: DictConfig) -> float | None:
         accuracy = results["test"]["target_acc"]["last"]
         said = "no target labels to test on" if accuracy is None else f"target test accuracy {accuracy:.1%}"
         print(f"{cfg.names.method} seed {cfg.seed}: {said}, in {_shown(folder)}", flush=True)
-    scores = {"oracle": results["oracle"]["selected_target_acc"], **results["selected"]["validators"]}
-    return float(scores[cfg.selection_metric])  # what a sweeper that searches would raise
+    return Outcome("done", selected_score(results, cfg.selection_metric))
 
 
 @contextmanager
@@ -140,6 +150,7 @@ def _isolated_job() -> Iterator[None]:
     argv, environ = sys.argv[:], dict(os.environ)
     if _in_sweep():
         sys.argv[1:] = list(HydraConfig.get().overrides.task)
+        os.chdir(HydraConfig.get().runtime.cwd)  # a worker of Ray stands elsewhere, and options may name relative paths
     try:
         yield
     finally:

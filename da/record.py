@@ -34,6 +34,10 @@ MADE_BY_A_RUN = (
 )
 
 
+class PrunedError(Exception):
+    """A search gave the run up before its end."""
+
+
 def finished(folder: Path, cfg: DictConfig) -> bool:
     """Whether the folder holds the complete results of this very config."""
     return recorded(folder, config_hash(cfg)).get("status") == "complete"
@@ -97,7 +101,8 @@ class RunRecord:
 
     def fail(self, error: BaseException) -> None:
         """Write that the run came to nothing, and why."""
-        self.known |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        status = "pruned" if isinstance(error, PrunedError) else "failed"
+        self.known |= {"status": status, "error": f"{type(error).__name__}: {error}"}
         self._write()
 
     def _write(self) -> None:

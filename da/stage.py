@@ -18,6 +18,7 @@ from da.callbacks.averaging import Averaging, check_same_averaging
 from da.callbacks.checkpoints import LAST, LastCheckpoint, WholeFiles
 from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.progress import make_progress, on_terminal
+from da.callbacks.pruning import pruning
 from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import Scores
 from da.callbacks.throughput import Throughput
@@ -78,6 +79,7 @@ def fit(
         folder,
         callbacks=[
             *(*averaging, scores, throughput, SeedEachBatch(cfg.seed), *monitors),
+            *(pruning(scores) if stage == "method" else []),
             *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), _selected(checkpoints, scores), last),
         ],
         logger=[metrics, *loggers],
@@ -157,6 +159,7 @@ def quiet() -> None:
         ".*`srun` command is available.*",  # Slurm is here, but this is no job of it
         ".*your dataloader is not resumable.*",  # its samplers are
         ".*find_unused_parameters=True was specified.*",
+        ".*The `srun` command is available on your system but is not used.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -21,7 +21,7 @@ BELOW = {  # what a package may import of ours
     "validators": {"types", "discrepancies", "terms", "data", "transfer"},
     "settings": set(),
     "record": {"settings"},
-    "report": {"command", "record", "settings", "transfer"},
+    "report": {"command", "record", "settings", "sweep", "transfer"},
     "callbacks": {
         "types",
         "cost",
@@ -34,6 +34,7 @@ BELOW = {  # what a package may import of ours
         "transfer",
         "validators",
         "report",
+        "sweep",
     },
     "benchmark": {"cli", "command", "compose", "record", "report", "settings"},
     "build": set(),
@@ -43,6 +44,7 @@ BELOW = {  # what a package may import of ours
     "introduce": {"assemble", "build", "data", "models"},
     "transfer": {"discrepancies", "distributed", "models"},
     "select": {"command", "record", "report", "settings", "validators"},
+    "sweep": {"compose", "record", "settings"},
     "use": {"build", "data", "models", "types"},
 }
 

@@ -7,6 +7,7 @@ from typing import get_args
 
 from da.command import Parser, run_command
 from da.report.results import Metric, find_results
+from da.report.searches import is_study_file, read_studies, study_files
 from da.report.tables import Format, comparison, print_rich, render, runs_table
 
 
@@ -21,7 +22,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         description="Means and 95 % intervals over seeds, of all runs below PATHS: a table, or with --out DIR a folder "
         "with a page, tables and all numbers.",
     )
-    parser.add_argument("paths", nargs="+", metavar="PATHS", help="folders of runs, or folders above them")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATHS", help="folders of runs, or folders above them; or the file of a search"
+    )
     parser.add_argument(
         "--metric",
         choices=get_args(Metric),
@@ -57,11 +60,14 @@ def _is_folder(out: str | None) -> bool:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    results = find_results(arguments.paths)
+    # The runs of a search lie beside its file.
+    results = find_results([Path(path).parent if is_study_file(path) else path for path in arguments.paths])
     if arguments.folder:
         from da.report.folder import write_folder
 
-        write_folder(results, Path(arguments.out), arguments.axis, arguments.by_settings)
+        files = study_files(arguments.paths)
+        studies = read_studies(files) if files else []
+        write_folder(results, Path(arguments.out), arguments.axis, arguments.by_settings, studies)
         print(f"{Path(arguments.out) / 'index.html'}, beside results.csv, table.md and table.tex")
         return
     form: Format = arguments.format or "table"

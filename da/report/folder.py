@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from da.record import write_whole
 from da.report.accuracy import LABELS, accuracy_section, data_sets, task_sheet
@@ -19,21 +20,35 @@ from da.report.page import page
 from da.report.quality import quality_section
 from da.report.ranking import ranking_section
 from da.report.results import Repetitions, Result
+from da.report.searches import search_section
 from da.report.section import Section
 from da.report.tables import Report, notes_on, render
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 TITLE = "Target accuracy in percent, mean ± 95 % interval over n seeds."
 
 
-def write_folder(results: Sequence[Result], out: Path, axes: Sequence[str] = (), by_settings: bool = False) -> None:
+def write_folder(
+    results: Sequence[Result],
+    out: Path,
+    axes: Sequence[str] = (),
+    by_settings: bool = False,
+    studies: Sequence["Study"] = (),
+) -> None:
     """Write the report of `results` into the folder `out`, which is made; files of an earlier report are replaced.
+
+    With `studies` every setting that differs is an axis: that is what a search does.
 
     Raises ValueError where runs may not stand in one report, see `rows_by_axes`, and ImportError without plotly:
     nothing is written then.
     """
     plotly_js = _plotly_js()
-    rows = rows_by_axes(results, axes, by_settings)
+    rows = rows_by_axes(results, axes, by_settings or bool(studies))
     parts = sections(rows, results)
+    if studies:
+        parts.insert(0, search_section(studies))
     sheets = [task_sheet(rows, data, metric) for data in data_sets(rows) for metric in LABELS]
     against = next(one for one in parts if one.name == "against")
     notes = notes_on(results, rows)

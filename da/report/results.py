@@ -13,7 +13,7 @@ from da.record import SCHEMA
 from da.report.beside import read_config, read_data_file, read_overrides
 from da.report.epochs import Epoch, numbers, read_epochs
 
-STATUSES = ("complete", "running", "failed")
+STATUSES = ("complete", "running", "failed", "pruned")
 Metric = Literal["last", "selected", "oracle"]
 CALIBRATION = ("ece", "brier")
 NETWORK_COSTS = ("parameters", "trainable_parameters", "macs")

@@ -1,0 +1,1 @@
+"""Sweeps: how every job of one ended, whatever launched it, and searches."""

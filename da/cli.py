@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from da.compose import config_dir, one_line
 from da.record import finished
 from da.settings import check_settings, register_resolvers
+from da.stacked.jobs import outcome_of
 
 USAGE = """usage: da train [option=value ...]       train one configuration: da train --help
        da train -m [option=value,value ...]   train many
@@ -105,7 +106,7 @@ def _train(cfg: DictConfig) -> float | None:
             traceback.print_exc()
         _failures.append(one_line(error))
         _fail(f"{cfg.names.method} seed {cfg.seed}: {one_line(error)}" if _in_sweep() else one_line(error))
-        if HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
+        if HydraConfig.get().runtime.choices["hydra/launcher"] not in ("basic", "stacked"):
             raise  # this is another process, which reports to its launcher by raising
         return None
 
@@ -114,12 +115,14 @@ def _job(cfg: DictConfig) -> float | None:
     """Train one configuration, unless its results are there already."""
     check_settings(cfg)
     folder = Path(cfg.run_dir)
-    if finished(folder, cfg) and not cfg.force:
+    results = outcome_of(cfg)  # of a run that was trained together with others
+    if results is None and finished(folder, cfg) and not cfg.force:
         print(f"{_shown(folder)} is complete already; force=true trains it again")
         return None
-    from da.run import run
+    if results is None:
+        from da.run import run
 
-    results = run(cfg)
+        results = run(cfg)
     if "status" in results:  # the process of rank 0
         accuracy = results["test"]["target_acc"]["last"]
         said = "no target labels to test on" if accuracy is None else f"target test accuracy {accuracy:.1%}"

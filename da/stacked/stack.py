@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 from da.methods.base import Method
 from da.methods.weighted_sum import WeightedSum
 from da.models.optimizer import new_optimizer
+from da.stacked.linear import LinearOfEach
 from da.terms.base import AdaptiveWeight, Losses, Weight
 from da.types import Batch, Encoded, Role, Samples
 
@@ -75,7 +76,8 @@ class Stack(LightningModule):
             return functional_call(self._call[0], state, (function, *arguments), tie_weights=False)
 
         state = {f"method.{name}": value for name, value in self.stacked().items()}
-        results: T = vmap(one, randomness="same")(state, arguments)
+        with LinearOfEach():
+            results: T = vmap(one, randomness="same")(state, arguments)
         return results
 
     def only(self, run: int, function: Callable[..., T]) -> T:

@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from da.stacked.jobs import Stacks
+from hydra_plugins.lambda_da.composition import Compositions
 
 
 class StackedLauncher(Launcher):
@@ -23,6 +24,8 @@ class StackedLauncher(Launcher):
         self.hydra_context: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        # The sweeper, which tries all configs before the first job is launched, has the same context.
+        hydra_context.config_loader = Compositions(hydra_context.config_loader)  # type: ignore[assignment]
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

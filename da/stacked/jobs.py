@@ -42,7 +42,10 @@ class Stacks:
         group = self.groups.pop(key_of(self.jobs[number]), None)
         if group is None:
             return
-        cfgs = [self.compose(job) for job in group]
+        try:
+            cfgs = [self.compose(job) for job in group]
+        except (ValueError, TypeError):  # the jobs will say what is wrong with their settings
+            return
         wanted = [cfg for cfg in cfgs if cfg.force or not finished(Path(cfg.run_dir), cfg)]
         if wanted and (reason := _train(wanted)):
             runs = f"{len(wanted)} runs are trained one after the other" if len(wanted) > 1 else "one run by itself"

@@ -49,7 +49,7 @@ def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     data.load(method.streams, method.evaluated)
     introduce(method, data)
     trial = Trial(method)
-    stack = Stack(method, [_weights(each, method.objective.terms) for each in cfgs])
+    stack = Stack(method, [_weights(each, method.objective.named_terms()) for each in cfgs])
     members = [_member(each, stack, number, data) for number, each in enumerate(cfgs)]
     label = f"{cfg.names.method} seed {cfg.seed}, {len(cfgs)} runs at once"
     callback = Members(members, label, lambda: _start(records, cfgs, data))

@@ -33,10 +33,11 @@ class Trial(Callback):
         self.method = copied(method)
 
     def on_train_batch_start(self, trainer: Trainer, stack: Any, batch: Batch, batch_idx: int) -> None:
-        if stack.method.batches_seen != 1:
+        if stack.batches_seen != 1:
             return
+        method = self.method.to(next(iter(stack.stacked().values())))  # the device and the precision of the trainer
         try:
-            gaps = _compare(trainer, Stack.like(stack, copied(self.method)), self.method, batch)
+            gaps = _compare(trainer, Stack.like(stack, copied(method)), method, batch)
         except NotStackableError:
             raise
         except Exception as error:

@@ -11,6 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from da.settings import check_settings
 from da.stacked.jobs import Stacks
 from hydra_plugins.lambda_da.composition import Compositions
 
@@ -55,7 +56,10 @@ class StackedLauncher(Launcher):
         return config
 
     def _resolved(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """Return the config that the job's task will get, without references, which need Hydra's own part of it."""
+        """Return the config that the job's task will get, without references, which need Hydra's own part of it.
+
+        Raises ValueError or TypeError for settings that there are not.
+        """
         config = self._composed(overrides, number)
         before = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(config)
@@ -67,6 +71,7 @@ class StackedLauncher(Launcher):
             task = copy.deepcopy(config)
             with read_write(task), open_dict(task):
                 del task["hydra"]
+            check_settings(task)
             OmegaConf.resolve(task)
         finally:
             HydraConfig.instance().cfg = before

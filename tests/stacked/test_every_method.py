@@ -1,0 +1,100 @@
+"""Every method of conf/ is trained in a stack as it is by itself, or refused with a reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TOY, config, options
+from omegaconf import OmegaConf
+
+from da.run import run
+from da.stacked.reasons import NotStackableError
+from da.stacked.run import run_stack
+
+REFUSED = {
+    "mcd": "Mcd is no weighted sum of terms",
+    "shot": "Shot is no weighted sum of terms",
+    "teachers": "Teachers is no weighted sum of terms",
+    "wdgrl": "Wdgrl is no weighted sum of terms",
+}
+"""Methods that are not stacked, and what is said."""
+
+
+def weight_of(method):
+    """The first weight lambda of a method, as an option."""
+    for name, node in (config(*TOY, f"method={method}").method.get("weights") or {}).items():
+        number = next(key for key in ("high", "value") if key in node)
+        return f"method.weights.{name}.{number}"
+    return None
+
+
+def configs(folder, method, *words, weights=(0.1, 0.5, 2.0), seeds=(0,)):
+    """Configs of runs of one method, that differ in its weight and in the seed."""
+    made = []
+    for seed in seeds:
+        for weight in weights:
+            run_dir = folder / f"{seed}-{weight}"
+            changed = f"{weight_of(method)}={weight}"
+            made.append(config(*TOY, f"method={method}", changed, f"seed={seed}", *words, run_dir=run_dir))
+    return made
+
+
+def train_stack(cfgs):
+    """What came of each run, trained as one stack."""
+    for cfg in cfgs:
+        OmegaConf.resolve(cfg)
+    return run_stack(cfgs)
+
+
+def numbers(value):
+    """All numbers in what json holds, in order."""
+    if isinstance(value, dict):
+        return [x for key in sorted(value) for x in numbers(value[key])]
+    if isinstance(value, list):
+        return [x for item in value for x in numbers(item)]
+    return [value] if isinstance(value, float) else []
+
+
+def measured(folder):
+    """What results.json has of the training, and the weights of both checkpoints."""
+    results = json.loads((folder / "results.json").read_text())
+    assert results["status"] == "complete", results["error"]
+    kept = {key: results[key] for key in ("test", "validators", "selected", "epochs", "oracle")}
+    states = {
+        f"{name}/{key}": value
+        for name in ("selected", "last")
+        for key, value in torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"].items()
+    }
+    return results, numbers(kept), states
+
+
+def assert_same_run(stacked, alone, atol):
+    (results, values, states), (expected, wanted, weights) = measured(stacked), measured(alone)
+    assert results["config_hash"] == expected["config_hash"]
+    assert results["selected"]["epoch"] == expected["selected"]["epoch"]
+    assert values == pytest.approx(wanted, abs=atol)
+    assert states.keys() == weights.keys()
+    for key, value in states.items():
+        torch.testing.assert_close(value, weights[key], atol=atol, rtol=atol, msg=lambda text, key=key: f"{key}: {text}")
+
+
+WEIGHTED = [method for method in options("method") if weight_of(method)]
+
+
+@pytest.mark.parametrize("method", [method for method in WEIGHTED if method not in REFUSED])
+def test_a_stacked_run_is_the_run_by_itself(method, tmp_path):
+    words = ("trainer.precision=64-true", "monitor=none")
+    words += ("net/head=bridged",) * (method == "gvb")
+    stacked, alone = (configs(tmp_path / part, method, *words) for part in ("stacked", "alone"))
+    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    for cfg in (alone[0], alone[-1]):
+        run(cfg)
+        name = Path(cfg.run_dir).name
+        assert_same_run(tmp_path / "stacked" / name, tmp_path / "alone" / name, 1e-9)
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_a_method_that_is_not_stacked_says_why(method, tmp_path):
+    with pytest.raises(NotStackableError, match=REFUSED[method]):
+        train_stack(configs(tmp_path, method))

@@ -1,42 +1,44 @@
 """Every method of conf/ is trained in a stack as it is by itself, or refused with a reason."""
 
+import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import TOY, config, options
 from omegaconf import OmegaConf
+from saved_runs import WIDE
 
 from da.run import run
 from da.stacked.reasons import NotStackableError
 from da.stacked.run import run_stack
 
 REFUSED = {
+    "deep_jdot": "torch.vmap can't follow it: vmap: It looks like you're attempting to use a Tensor in some data-dep",
     "mcd": "Mcd is no weighted sum of terms",
     "shot": "Shot is no weighted sum of terms",
     "teachers": "Teachers is no weighted sum of terms",
+    "vat": "torch.vmap can't follow it: You are attempting to call Tensor.requires_grad_",
     "wdgrl": "Wdgrl is no weighted sum of terms",
 }
 """Methods that are not stacked, and what is said."""
+UNWEIGHTED = {"labeled_only", "source_only", "target_only"}
+"""Methods without a weight lambda to differ in."""
+NETS = {"gvb": ("net/head=bridged",)}
 
 
-def weight_of(method):
-    """The first weight lambda of a method, as an option."""
-    for name, node in (config(*TOY, f"method={method}").method.get("weights") or {}).items():
-        number = next(key for key in ("high", "value") if key in node)
-        return f"method.weights.{name}.{number}"
-    return None
-
-
-def configs(folder, method, *words, weights=(0.1, 0.5, 2.0), seeds=(0,)):
-    """Configs of runs of one method, that differ in its weight and in the seed."""
+def configs(folder, method, *words, weights=(0.1, 0.5, 2.0)):
+    """Configs of runs of one method that differ in its first weight lambda."""
+    base = config(*TOY, *WIDE, *NETS.get(method, ()), f"method={method}", *words)
     made = []
-    for seed in seeds:
-        for weight in weights:
-            run_dir = folder / f"{seed}-{weight}"
-            changed = f"{weight_of(method)}={weight}"
-            made.append(config(*TOY, f"method={method}", changed, f"seed={seed}", *words, run_dir=run_dir))
+    for weight in weights:
+        cfg = copy.deepcopy(base)
+        cfg.run_dir = str(folder / str(weight))
+        node = next(iter(cfg.method.weights.values()))
+        node["high" if "high" in node else "value"] = weight
+        made.append(cfg)
     return made
 
 
@@ -79,13 +81,9 @@ def assert_same_run(stacked, alone, atol):
         torch.testing.assert_close(value, weights[key], atol=atol, rtol=atol, msg=lambda text, key=key: f"{key}: {text}")
 
 
-WEIGHTED = [method for method in options("method") if weight_of(method)]
-
-
-@pytest.mark.parametrize("method", [method for method in WEIGHTED if method not in REFUSED])
+@pytest.mark.parametrize("method", [m for m in options("method") if m not in REFUSED and m not in UNWEIGHTED])
 def test_a_stacked_run_is_the_run_by_itself(method, tmp_path):
     words = ("trainer.precision=64-true", "monitor=none")
-    words += ("net/head=bridged",) * (method == "gvb")
     stacked, alone = (configs(tmp_path / part, method, *words) for part in ("stacked", "alone"))
     assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
     for cfg in (alone[0], alone[-1]):
@@ -95,6 +93,16 @@ def test_a_stacked_run_is_the_run_by_itself(method, tmp_path):
 
 
 @pytest.mark.parametrize("method", REFUSED)
-def test_a_method_that_is_not_stacked_says_why(method, tmp_path):
-    with pytest.raises(NotStackableError, match=REFUSED[method]):
+def test_a_method_that_is_not_stacked_says_why_and_touches_no_folder(method, tmp_path):
+    with pytest.raises(NotStackableError, match=re.escape(REFUSED[method])):
         train_stack(configs(tmp_path, method))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("discrepancy", ["coral", "homm", "mmd_linear", "swd", "energy"])
+def test_so_are_other_discrepancies(discrepancy, tmp_path):
+    words = ("trainer.precision=64-true", "monitor=none", f"discrepancy={discrepancy}")
+    stacked, alone = (configs(tmp_path / part, "align", *words, weights=(0.1, 2.0)) for part in ("stacked", "alone"))
+    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    run(alone[-1])
+    assert_same_run(tmp_path / "stacked/2.0", tmp_path / "alone/2.0", 1e-9)

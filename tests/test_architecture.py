@@ -31,6 +31,10 @@ BELOW = {  # what a package may import of ours
     "introduce": {"assemble", "build", "data", "models"},
     "transfer": {"discrepancies", "distributed", "models"},
     "select": {"command", "record", "report", "settings", "validators"},
+    "stacked": {
+        *("assemble", "build", "callbacks", "cost", "data", "introduce", "methods"),
+        *("record", "run", "stage", "terms", "models", "types"),
+    },
     "use": {"build", "data", "models", "types"},
 }
 

@@ -17,9 +17,7 @@ FREE = re.compile(r"method\.weights\.[\w.]+=[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?",
 
 def key_of(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return what the jobs of one stack have in common: all options but the weights lambda."""
-    return tuple(
-        f"{option.partition('=')[0]}=" if FREE.fullmatch(option) else option for option in overrides
-    )
+    return tuple(f"{option.partition('=')[0]}=" if FREE.fullmatch(option) else option for option in overrides)
 
 
 class Stacks:

@@ -59,7 +59,8 @@ class _Linear(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, w: Tensor, b: Tensor | None
     ) -> tuple[Tensor, int | None]:
-        x, w, b = (v if d is None or v is None else v.movedim(d, 0) for v, d in zip((x, w, b), in_dims, strict=True))
+        x, w = (v if d is None else v.movedim(d, 0) for v, d in zip((x, w), in_dims, strict=False))
+        b = b if in_dims[2] is None or b is None else b.movedim(in_dims[2], 0)
         of_each = in_dims[0] is not None
         if in_dims[1] is None:  # weights that are not trained
             return (F.linear(x, w, b) if b is None or in_dims[2] is None else F.linear(x, w) + _rows(b, x)), 0

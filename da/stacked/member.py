@@ -63,7 +63,7 @@ class Member:
 
     def log_dict(self, values: Mapping[str, float], rank_zero_only: bool = False) -> None:
         """Write the values into the run's metrics.csv; "step" is where on the x-axis."""
-        rest = {name: value for name, value in values.items() if name != "step"}
+        rest: dict[str, Tensor | float] = {name: value for name, value in values.items() if name != "step"}
         self.logger.log_metrics(rest, step=int(values["step"]))
 
     def part_of(self, rows: Encoded) -> Encoded:

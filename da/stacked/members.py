@@ -87,7 +87,7 @@ class Members(Callback):
     def _log(self, trainer: Trainer, stack: Stack, losses: Losses) -> None:
         values = {"train/loss": losses.total}
         values |= {f"train/{name}": value for name, value in {**losses.parts, **losses.measures}.items()}
-        values |= {f"train/weight/{name}": weight for name, weight in losses.weights.items()}
+        values |= {f"train/weight/{name}": torch.as_tensor(weight) for name, weight in losses.weights.items()}
         columns = torch.stack([value.detach().double() for value in values.values()], dim=1).tolist()
         same = {f"train/reversal/{name}": strength for name, strength in losses.reversals.items()}
         same["train/lr"] = trainer.optimizers[0].param_groups[-1]["lr"]

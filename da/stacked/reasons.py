@@ -35,7 +35,7 @@ class NotStackableError(Exception):
 
 
 def reason_in_config(cfg: DictConfig) -> str | None:
-    """Return why the run of this config can't be stacked, as far as the config tells; None if nothing speaks against it."""
+    """Return why the run of this config can't be stacked, as far as the config tells; None if it can."""
     return next((reason for applies, reason in _CHECKS if applies(cfg)), None)
 
 

@@ -1,6 +1,7 @@
 """A stack from configs to run folders: what `da.run` does, for runs that differ in weights lambda only."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _save(member: Member, own: Mapping[str, Tensor], epoch: int, name: str) -> N
     checkpoint = {
         "epoch": epoch,
         "global_step": trainer.global_step // trainer.max_epochs * (epoch + 1),
-        "pytorch-lightning_version": pl.__version__,
+        "pytorch-lightning_version": version("pytorch-lightning"),
         "state_dict": member.stack.method.state_dict() | dict(own),
     }
     path = member.folder / CHECKPOINTS / name

@@ -83,7 +83,7 @@ class Stack(LightningModule):
     def only(self, run: int, function: Callable[..., T]) -> T:
         """Return `function(method)` for one of the runs."""
         state = {f"method.{name}": value[run] for name, value in self.stacked().items()}
-        return functional_call(self._call[0], state, (function,), tie_weights=False)  # type: ignore[no-any-return]
+        return functional_call(self._call[0], state, (function,), tie_weights=False)
 
     def own_state(self, run: int) -> dict[str, Tensor]:
         """Return a copy of what training changes in a run's state dict."""
@@ -121,10 +121,14 @@ class Stack(LightningModule):
         losses = self.losses(batch)
         return {"loss": losses.total.sum(), "losses": losses}
 
-    def validation_step(self, rows: Samples, batch_idx: int, dataloader_idx: int = 0) -> Encoded:
+    def validation_step(  # type: ignore[override]  # as in a method
+        self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
+    ) -> Encoded:
         return self._encoded(rows, self.method.evaluated[dataloader_idx])
 
-    def test_step(self, rows: Samples, batch_idx: int, dataloader_idx: int = 0) -> Encoded:
+    def test_step(  # type: ignore[override]  # as in a method
+        self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
+    ) -> Encoded:
         return self._encoded(rows, ("source", "target")[dataloader_idx])
 
     def _encoded(self, rows: Samples, role: Role) -> Encoded:

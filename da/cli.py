@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from da.compose import config_dir, one_line
 from da.record import PrunedError, finished
 from da.settings import check_settings, register_resolvers
+from da.stacked.jobs import outcome_of
 from da.sweep.endings import ENDINGS, Outcome, selected_score
 
 # The plugins of launchers bring configs of the same names as ours. Also the processes that they start import this.
@@ -127,12 +128,14 @@ def _job(cfg: DictConfig) -> Outcome:
     """Train one configuration, unless its results are there already."""
     check_settings(cfg)
     folder = Path(cfg.run_dir)
-    if finished(folder, cfg) and not cfg.force:
+    results = outcome_of(cfg)  # of a run that was trained together with others
+    if results is None and finished(folder, cfg) and not cfg.force:
         print(f"{_shown(folder)} is complete already; force=true trains it again")
         return Outcome("skipped")
-    from da.run import run
+    if results is None:
+        from da.run import run
 
-    results = run(cfg)
+        results = run(cfg)
     if "status" in results:  # the process of rank 0
         accuracy = results["test"]["target_acc"]["last"]
         said = "no target labels to test on" if accuracy is None else f"target test accuracy {accuracy:.1%}"

@@ -1,5 +1,6 @@
 """One run: build, optional source stage, adaptation, test, results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from da.assemble import assemble, one_row
 from da.build import build
-from da.callbacks.selection import ORACLE, Weights
+from da.callbacks.selection import ORACLE, Scores, Weights
 from da.cost import Meter, network_cost, peak_memory_mib
 from da.data.base import DomainData
 from da.data.streams import LABEL_STREAMS
@@ -74,24 +75,15 @@ def _train_and_test(cfg: DictConfig, record: RunRecord, saved: Saved | None) -> 
     if figures:
         figures.after(fitted.method.net)
     _test(fitted, data, start)
-    measured = {
-        "source": data.names()["source"],
-        "target": data.names()["target"],
-        "data_hashes": data.hashes(),
-        "target_labels": sorted(LABEL_STREAMS & (fitted.method.streams | pretrained_streams))
-        + ["selection"] * (cfg.selection_metric == ORACLE)
-        + ["validation"] * bool(fitted.scores.validation.labels_seen),
-        "steps": int(fitted.trainer.fit_loop.total_batch_idx) + 1,
-        "world_size": fitted.trainer.world_size,
-        **fitted.scores.summary(),
-        "cost": {
-            **times,
-            "samples_per_second": fitted.throughput.samples_per_second,
-            "peak_memory_mib": peak_memory_mib(),
-            **network_cost(net, one_row(data)),
-        },
+    labels = target_labels(cfg, fitted.method.streams | pretrained_streams, fitted.scores)
+    cost = {
+        **times,
+        "samples_per_second": fitted.throughput.samples_per_second,
+        "peak_memory_mib": peak_memory_mib(),
+        **network_cost(net, one_row(data)),
     }
-    _log_test(fitted, measured)
+    measured = describe(data, fitted.scores, fitted.trainer, labels, cost)
+    log_test(fitted.trainer.loggers, measured)
     if figures:
         figures.draw(fitted.scores, fitted.trainer.loggers, data.names())
     for logger in fitted.trainer.loggers:
@@ -121,7 +113,33 @@ def _test(fitted: Fitted, data: DomainData, start: Path | None) -> None:
         test("start", data.test_dataloader()[:1])
 
 
-def _log_test(fitted: Fitted, measured: dict[str, Any]) -> None:
+def target_labels(cfg: DictConfig, streams: frozenset[str], scores: Scores) -> list[str]:
+    """Return what the run read target labels for: streams that were trained on, selection, validators."""
+    return (
+        sorted(LABEL_STREAMS & streams)
+        + ["selection"] * (cfg.selection_metric == ORACLE)
+        + ["validation"] * bool(scores.validation.labels_seen)
+    )
+
+
+def describe(
+    data: DomainData, scores: Scores, trainer: pl.Trainer, labels: list[str], cost: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what results.json says of a run that was trained and tested."""
+    return {
+        "source": data.names()["source"],
+        "target": data.names()["target"],
+        "data_hashes": data.hashes(),
+        "target_labels": labels,
+        "steps": int(trainer.fit_loop.total_batch_idx) + 1,
+        "world_size": trainer.world_size,
+        **scores.summary(),
+        "cost": cost,
+    }
+
+
+def log_test(loggers: Sequence[Logger], measured: dict[str, Any]) -> None:
+    """Write accuracies and costs of a run into its loggers."""
     accuracies = {
         f"test/{role}_acc/{weights}": value
         for role in ("source", "target")
@@ -129,7 +147,7 @@ def _log_test(fitted: Fitted, measured: dict[str, Any]) -> None:
         if value is not None
     }
     costs = {f"cost/{name}": measured["cost"][name] for name in ("seconds", "peak_memory_mib")}
-    for logger in fitted.trainer.loggers:
+    for logger in loggers:
         logger.log_metrics(accuracies | costs, step=measured["steps"])
         logger.save()
 

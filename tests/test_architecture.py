@@ -45,6 +45,10 @@ BELOW = {  # what a package may import of ours
     "transfer": {"discrepancies", "distributed", "models"},
     "select": {"command", "record", "report", "settings", "validators"},
     "sweep": {"compose", "record", "settings"},
+    "stacked": {
+        *("assemble", "build", "callbacks", "cost", "data", "introduce", "methods"),
+        *("record", "resume", "run", "stage", "terms", "models", "types"),
+    },
     "use": {"build", "data", "models", "types"},
 }
 

@@ -67,7 +67,7 @@ def squared_length(
     distance of two different rows as good as infinite, so that what is divided by b stays finite. `norms` are the
     squared norms of the rows, where they are known.
     """
-    norms = torch.linalg.vector_norm(x, dim=1).square_() if norms is None else norms
+    norms = torch.linalg.vector_norm(x, dim=1).square() if norms is None else norms
     mean = norms.sum() * (2 / (len(x) - 1))
     eps, least = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny / torch.finfo(x.dtype).eps
     if bandwidth == "mean":
@@ -145,19 +145,24 @@ KERNELS: dict[str, Callable[[Tensor, Sequence[float], bool], ValueAndSlope]] = {
 
 
 class _Apply(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, t: Tensor, name: str, scales: tuple[float, ...]) -> Tensor:
-        k, slope = KERNELS[name](t, scales, True)
-        ctx.save_for_backward(slope)
-        return k
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def forward(t: Tensor, name: str, scales: tuple[float, ...]) -> ValueAndSlope:
+        return KERNELS[name](t, scales, True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return grad * slope, None, None
 
 
 def kernel_sum(t: Tensor, name: str, scales: tuple[float, ...]) -> Tensor:
     """The kernel `name` of t <= 0 of any shape, summed over the scales, for autograd."""
-    k: Tensor = _Apply.apply(t, name, scales)
+    k: Tensor = _Apply.apply(t, name, scales)[0]
     return k

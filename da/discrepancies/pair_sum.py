@@ -49,7 +49,7 @@ def _weights(x: Tensor, n: int, what: PairSum, block: tuple[int, int]) -> Tensor
 def _minus_squared_distances(x: Tensor, norms: Tensor, start: int, stop: int) -> Tensor:
     """-|x_i - x_j|^2 of the rows start <= i < stop and start <= j, 0 where i = j."""
     t = torch.addmm(norms[start:], x[start:stop], x[start:].T, beta=-1, alpha=2)
-    t.sub_(norms[start:stop, None]).clamp_(max=0)
+    t.sub_(norms[start:stop, None]).clamp_max_(0)
     t.diagonal().zero_()
     return t
 
@@ -61,12 +61,12 @@ def _add_gradient(grad: Tensor, sums: Tensor, g: Tensor, x: Tensor, block: tuple
     if first < last:
         own = g.diagonal().zero_()
         own.sub_(g.sum(dim=1)).sub_(sums[start:stop])
-        grad[first:last].addmm_(g[first - start : last - start], x[start:])
+        grad[first:last].add_(g[first - start : last - start] @ x[start:])
     # The entries right of the diagonal block stand, transposed, for those below it, which are never computed.
     first, last = max(stop, wanted.start), wanted.stop
     if first < last:
         mirrored = g[:, first - start : last - start]
-        grad[first:last].addmm_(mirrored.T, x[start:stop])
+        grad[first:last].add_(mirrored.T @ x[start:stop])
         sums[first:last].add_(mirrored.sum(dim=0))
 
 
@@ -75,7 +75,7 @@ def _sum_and_gradient(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "n d"] | None]:
     n, total = len(z_s), len(z_s) + len(z_t)
     x = centred(z_s, z_t)
-    norms = torch.linalg.vector_norm(x, dim=1).square_()
+    norms = torch.linalg.vector_norm(x, dim=1).square()
     inverse = squared_length(x, what.bandwidth, norms).reciprocal()
     value, grad, sums = x.new_zeros(()), torch.zeros_like(x) if wanted else None, x.new_zeros(total)
     for start, stop in _blocks(n, total, what.chunk_rows or (CPU_ROWS if x.is_cpu else DEVICE_ROWS)):
@@ -87,21 +87,29 @@ def _sum_and_gradient(
         value = value + k.sum() + (k[:, stop - start :].sum() if stop < total else 0)
         if grad is not None and g is not None:
             # d/dx_i of sum_ij w_ij k(-|x_i - x_j|^2 / b) is sum_j G_ij (x_j - x_i) with G_ij = 4 w_ij k' / b.
-            _add_gradient(grad, sums, g.mul_(w.mul_(4 * inverse)), x, (start, stop), wanted)
+            _add_gradient(grad, sums, g.mul_(w * (4 * inverse)), x, (start, stop), wanted)
     return value, grad
 
 
 class _Fused(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, z_s: Tensor, z_t: Tensor, options: tuple[Any, ...], wanted: tuple[int, int]) -> Tensor:
-        value, grad = _sum_and_gradient(z_s, z_t, PairSum(*options), range(*wanted))
-        ctx.n = len(z_s)
+    def forward(
+        z_s: Tensor, z_t: Tensor, options: tuple[Any, ...], wanted: tuple[int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        return _sum_and_gradient(z_s, z_t, PairSum(*options), range(*wanted))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]) -> None:
+        ctx.n, grad = len(inputs[0]), output[1]
+        if grad is not None:
+            ctx.mark_non_differentiable(grad)
         ctx.save_for_backward(grad)
-        return value
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         grad = scale * ctx.saved_tensors[0]
         grad_s = grad[: ctx.n] if ctx.needs_input_grad[0] else None
         grad_t = grad[ctx.n :] if ctx.needs_input_grad[1] else None
@@ -119,7 +127,9 @@ def pair_sum(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], what: PairSum
     """
     n, total = len(z_s), len(z_s) + len(z_t)
     wanted = (0, 0)
-    if torch.is_grad_enabled() and (z_s.requires_grad or z_t.requires_grad):
-        wanted = (0 if z_s.requires_grad else n, total if z_t.requires_grad else n)
-    value: Tensor = _Fused.apply(z_s, z_t, tuple(what), wanted)
+    if torch.is_grad_enabled():
+        # Inside torch.vmap no tensor says that it needs a gradient.
+        unknown = not (z_s.requires_grad or z_t.requires_grad)
+        wanted = (0 if z_s.requires_grad or unknown else n, total if z_t.requires_grad or unknown else n)
+    value: Tensor = _Fused.apply(z_s, z_t, tuple(what), wanted)[0]
     return value

@@ -146,17 +146,18 @@ class Objective(nn.Module):
         """Return the terms by their names."""
         return cast(dict[str, Term], dict(self.terms.items()))
 
-    def forward(self, step: Step) -> Losses:
+    def forward(self, step: Step, weights: Mapping[str, Tensor] | None = None) -> Losses:
+        """Return the losses of a step; `weights`, where given, take the place of the schedules."""
         with full_precision(step):
             parts = {name: term(step) for name, term in self.terms.items()}
-            weights = {name: self._weight(name, parts, step) for name in parts}
+            used = {name: weights[name] if weights else self._weight(name, parts, step) for name in parts}
         reversals = {name: reversal(step.progress) for name, reversal in self.reversals.items()}
-        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        total = torch.stack([used[name] * part for name, part in parts.items()]).sum()
         for weight in self.weights.values():
             total = total + weight.cost() if isinstance(weight, AdaptiveWeight) else total
         measures = {f"{n}/{key}": x for n, term in self.named_terms().items() for key, x in term.measures.items()}
-        used = {name: w.detach() if isinstance(w, Tensor) else w for name, w in weights.items()}
-        return Losses(total, parts, used, reversals, measures)
+        constant = {name: w.detach() if isinstance(w, Tensor) else w for name, w in used.items()}
+        return Losses(total, parts, constant, reversals, measures)
 
     def _weight(self, name: str, parts: Mapping[str, Tensor], step: Step) -> float | Tensor:
         weight = self.weights[name]

@@ -1,0 +1,1 @@
+"""Runs that differ in the weights of their terms only, trained at once as one stacked model."""

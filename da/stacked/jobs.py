@@ -1,0 +1,85 @@
+"""The jobs of a sweep: which of them can be one stack, and what came of it."""
+
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from da.record import finished
+
+FREE = re.compile(r"method\.weights\.[\w.]+=[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+"""The options in which the runs of a stack may differ: numbers of the weights lambda."""
+
+
+def key_of(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return what the jobs of one stack have in common: all options but the weights lambda."""
+    return tuple(f"{option.partition('=')[0]}=" if FREE.fullmatch(option) else option for option in overrides)
+
+
+class Stacks:
+    """Trains jobs in stacks, and keeps what came of each until it is asked for it.
+
+    Args:
+        compose: gives the config of a job, without references, from its number.
+        jobs: the options of each job.
+    """
+
+    def __init__(self, compose: Callable[[int], DictConfig], jobs: Sequence[Sequence[str]]) -> None:
+        self.compose = compose
+        self.groups: dict[tuple[str, ...], list[int]] = {}
+        for number, overrides in enumerate(jobs):
+            self.groups.setdefault(key_of(overrides), []).append(number)
+        self.jobs = jobs
+
+    def train(self, number: int) -> None:
+        """Train the stack that this job belongs to, unless that was done; `outcomes` has what came of it."""
+        group = self.groups.pop(key_of(self.jobs[number]), None)
+        if group is None:
+            return
+        try:
+            cfgs = [self.compose(job) for job in group]
+        except (ValueError, TypeError):  # the jobs will say what is wrong with their settings
+            return
+        wanted = [cfg for cfg in cfgs if cfg.force or not finished(Path(cfg.run_dir), cfg)]
+        if wanted and (reason := _train(wanted)):
+            runs = f"{len(wanted)} runs are trained one after the other" if len(wanted) > 1 else "one run by itself"
+            print(f"{wanted[0].names.method} seed {wanted[0].seed}: {runs}: {reason}", file=sys.stderr, flush=True)
+
+
+outcomes: dict[str, Any] = {}
+"""By run folder: what results.json says of a run that was trained in a stack, or its error."""
+
+
+def outcome_of(cfg: DictConfig) -> dict[str, Any] | None:
+    """Return once what came of a run that was trained in a stack: None if it was not; its error is raised."""
+    outcome = outcomes.pop(str(cfg.run_dir), None)
+    if isinstance(outcome, Exception):
+        raise outcome
+    result: dict[str, Any] | None = outcome
+    return result
+
+
+def _train(cfgs: list[DictConfig]) -> str | None:
+    """Train these runs as one stack; return why not, if not."""
+    if len(cfgs) == 1:
+        return "no other run differs from it in weights of its terms only"
+    from da.stacked.reasons import NotStackableError, reason_in_config
+
+    if reason := reason_in_config(cfgs[0]):
+        return reason
+    from da.stacked.run import run_stack
+
+    try:
+        results = run_stack(cfgs)
+    except NotStackableError as error:
+        return str(error)
+    except Exception as error:  # whatever it is, a run by itself will say it, or do without it
+        if cfgs[0].debug:
+            traceback.print_exc()
+        return f"the stack failed: {type(error).__name__}: {error}"
+    outcomes.update(zip((str(cfg.run_dir) for cfg in cfgs), results, strict=True))
+    return None

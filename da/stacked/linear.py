@@ -1,0 +1,87 @@
+"""Linear layers of many runs: one matrix product a run, each of the size that it has in a run by itself.
+
+One batched product over all of them would be slower on a CPU: the gradient of its weights comes transposed, and is
+copied. And products of the same sizes round alike, so a run in a stack stays close to the run by itself.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+class _Linears(torch.autograd.Function):
+    """x [n, d] of all runs, or [K, n, d] of each, times w [K, o, d] transposed, plus b [K, o]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, w)
+        y = w.new_empty(len(w), x.shape[-2], w.shape[1])
+        for k in range(len(w)):
+            own = x if x.ndim == 2 else x[k]
+            if b is None:
+                torch.mm(own, w[k].T, out=y[k])
+            else:
+                torch.addmm(b[k], own, w[k].T, out=y[k])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, w = ctx.saved_tensors
+        for_x, for_w, for_b = ctx.needs_input_grad
+        grad_x = grad.new_empty(len(w), *x.shape[-2:]) if for_x else None
+        grad_w = torch.empty_like(w) if for_w else None
+        for k in range(len(w)):
+            if grad_x is not None:
+                torch.mm(grad[k], w[k], out=grad_x[k])
+            if grad_w is not None:
+                torch.mm(grad[k].T, x if x.ndim == 2 else x[k], out=grad_w[k])
+        if grad_x is not None and x.ndim == 2:
+            grad_x = grad_x.sum(dim=0)
+        return grad_x, grad_w, grad.sum(dim=1) if for_b else None
+
+
+class _Linear(torch.autograd.Function):
+    """`F.linear`, which `torch.vmap` over the weights turns into `_Linears`."""
+
+    @staticmethod
+    def forward(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        return F.linear(x, w, b)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        raise AssertionError("only under torch.vmap")
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, w: Tensor, b: Tensor | None
+    ) -> tuple[Tensor, int | None]:
+        x, w = (v if d is None else v.movedim(d, 0) for v, d in zip((x, w), in_dims, strict=False))
+        b = b if in_dims[2] is None or b is None else b.movedim(in_dims[2], 0)
+        of_each = in_dims[0] is not None
+        if in_dims[1] is None:  # weights that are not trained
+            return (F.linear(x, w, b) if b is None or in_dims[2] is None else F.linear(x, w) + _rows(b, x)), 0
+        if b is not None and in_dims[2] is None:
+            b = b.expand(len(w), -1)
+        rows = x.flatten(1, -2) if of_each else x.flatten(0, -2)
+        y = _Linears.apply(rows, w, b)
+        return y.unflatten(1, x.shape[int(of_each) : -1]), 0
+
+
+def _rows(b: Tensor, x: Tensor) -> Tensor:
+    return b.view(len(b), *[1] * (x.ndim - 2), b.shape[1])
+
+
+class LinearOfEach(TorchFunctionMode):
+    """Context in which `F.linear` on stacked weights is `_Linears`."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear:
+            x, w, b = (*args, *(kwargs or {}).values(), None)[:3]
+            return _Linear.apply(x, w, b)
+        return func(*args, **(kwargs or {}))

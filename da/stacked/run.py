@@ -1,0 +1,152 @@
+"""A stack from configs to run folders: what `da.run` does, for runs that differ in weights lambda only."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from da.assemble import assemble, one_row, write_data_file
+from da.build import build
+from da.callbacks.checkpoints import LAST, WholeFiles
+from da.callbacks.seeding import SeedEachBatch
+from da.callbacks.selection import Scores
+from da.callbacks.throughput import Throughput
+from da.cost import Meter, network_cost, peak_memory_mib
+from da.data.base import DomainData
+from da.introduce import introduce
+from da.record import RunRecord
+from da.resume import CHECKPOINTS
+from da.run import describe, log_test, target_labels
+from da.stacked.member import Member
+from da.stacked.members import AllFailedError, Members
+from da.stacked.reasons import check_stackable
+from da.stacked.stack import Stack
+from da.stacked.trial import Trial
+from da.stage import SELECTED, build_method, build_trainer, quiet
+from da.terms.base import Weight, complete_weights
+from da.types import Role
+
+Outcome = dict[str, Any] | Exception
+"""What results.json says of a run that is complete, or why it failed."""
+
+
+def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
+    """Train and test the runs of these configs at once, each into its `run_dir`; return what came of each.
+
+    The configs, without references, are equal but for the weights of the terms (and the folder).
+
+    Raises NotStackableError, before any folder is touched, where the runs can't be stacked; and what stops all of them.
+    """
+    quiet()
+    records = [RunRecord(cfg) for cfg in cfgs]
+    meter = Meter()
+    cfg = cfgs[0]
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data, net = assemble(cfg)
+    method = check_stackable(build_method(cfg, "method", net))
+    cost_of_net = network_cost(net, one_row(data))
+    data.load(method.streams, method.evaluated)
+    introduce(method, data)
+    trial = Trial(method)
+    stack = Stack(method, [_weights(each, method.objective.named_terms()) for each in cfgs])
+    members = [_member(each, stack, number, data) for number, each in enumerate(cfgs)]
+    label = f"{cfg.names.method} seed {cfg.seed}, {len(cfgs)} runs at once"
+    callback = Members(members, label, lambda: _start(records, cfgs, data))
+    throughput = Throughput()
+    trainer = build_trainer(
+        cfg,
+        Path(cfg.run_dir),
+        callbacks=[trial, callback, throughput, SeedEachBatch(cfg.seed)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+    )
+    try:
+        trainer.fit(stack, datamodule=data)
+        _test(trainer, stack, callback, data)
+    except AllFailedError:
+        pass
+    except KeyboardInterrupt as error:
+        for record in records:
+            record.fail(error)
+        raise
+    times = {name: None if value is None else value / len(cfgs) for name, value in meter.times().items()}
+    rate = throughput.samples_per_second
+    cost = {
+        **times,
+        "samples_per_second": rate and rate * len(cfgs),
+        "peak_memory_mib": peak_memory_mib(),
+        **cost_of_net,
+    }
+    return [_finish(member, record, data, cost) for member, record in zip(members, records, strict=True)]
+
+
+def _weights(cfg: DictConfig, terms: Mapping[str, object]) -> dict[str, Weight]:
+    """Build the weights of the terms of one run."""
+    given = cfg.method.get("weights") or {}
+    return complete_weights({name: build(given[name], f"method.weights.{name}") for name in given}, terms)
+
+
+def _member(cfg: DictConfig, stack: Stack, number: int, data: DomainData) -> Member:
+    validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
+    classes: dict[Role, int] = {role: data.num_classes_of(role) for role in ("source", "target")}
+    scores = Scores(classes, validators, cfg.selection_metric)
+    return Member(cfg, stack, number, scores, Path(cfg.run_dir))
+
+
+def _start(records: Sequence[RunRecord], cfgs: Sequence[DictConfig], data: DomainData) -> None:
+    """Take possession of all folders."""
+    for record, cfg in zip(records, cfgs, strict=True):
+        record.start()
+        cfg.data, cfg.net = cfgs[0].data, cfgs[0].net  # with what the data said where they were asked
+        record.write_config(cfg)
+        write_data_file(data, record.folder)
+
+
+def _test(trainer: pl.Trainer, stack: Stack, members: Members, data: DomainData) -> None:
+    """Score the last weights of each run, then the selected ones."""
+    members.name_weights("last")
+    trainer.test(stack, data.test_dataloader(), verbose=False)
+    for member in members.well:
+        member.scores.test["selected"] = member.scores.test["last"]
+        member.scores.calibrated["selected"] = member.scores.calibrated["last"]
+    if any(not _equal(member.selected, member.last) for member in members.well):
+        for member in members.well:
+            stack.load(member.number, member.selected)
+        members.name_weights("selected")
+        trainer.test(stack, data.test_dataloader(), verbose=False)
+
+
+def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def _finish(member: Member, record: RunRecord, data: DomainData, cost: dict[str, Any]) -> Outcome:
+    """Write what a run leaves, and say what came of it."""
+    if member.error is not None:
+        record.fail(member.error)
+        return member.error
+    trainer = member.trainer
+    _save(member, member.selected, int(member.scores.summary()["selected"]["epoch"]), SELECTED)
+    _save(member, member.last, trainer.current_epoch - 1, LAST)
+    labels = target_labels(member.cfg, member.streams, member.scores)
+    measured = describe(data, member.scores, trainer, labels, cost)
+    log_test([member.logger], measured)
+    return record.finish(measured | {"stacked": member.stack.size})
+
+
+def _save(member: Member, own: Mapping[str, Tensor], epoch: int, name: str) -> None:
+    """Write a checkpoint of weights alone, in the way of Lightning's."""
+    trainer = member.trainer
+    checkpoint = {
+        "epoch": epoch,
+        "global_step": trainer.global_step // trainer.max_epochs * (epoch + 1),
+        "pytorch-lightning_version": version("pytorch-lightning"),
+        "state_dict": member.stack.method.state_dict() | dict(own),
+    }
+    WholeFiles().save_checkpoint(checkpoint, member.folder / CHECKPOINTS / name)

@@ -1,0 +1,181 @@
+"""One method with the parameters of many: everything it computes, it computes for all of them at once."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from da.methods.base import Method
+from da.methods.weighted_sum import WeightedSum
+from da.models.optimizer import new_optimizer
+from da.stacked.linear import LinearOfEach
+from da.terms.base import AdaptiveWeight, Losses, Weight
+from da.types import Batch, Encoded, Role, Samples
+
+T = TypeVar("T")
+
+
+class _Call(nn.Module):
+    """Calls a function of a method, so that `functional_call` can put other parameters into that method."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, function: Callable[..., T], *arguments: Any) -> T:
+        return function(self.method, *arguments)
+
+
+class Stack(LightningModule):
+    """K weighted sums of the same terms, started from the same weights, that differ in the weights lambda only.
+
+    Each trained parameter p of the method becomes one of shape [K, *p.shape], and each buffer that training may change
+    too; a frozen backbone stays the one that it is. `torch.vmap` runs the method over them, with the same batches and
+    the same dropout for all, as a run by itself with this seed has them. The sum of the K losses has in each slice
+    the gradient of that slice's own loss, and an optimizer that works number by number steps it as it would by itself.
+
+    Args:
+        method: the first of the runs, before its first step; changed.
+        weights: of the terms, by name, for each of the K runs.
+    """
+
+    def __init__(self, method: WeightedSum, weights: Sequence[Mapping[str, Weight]]) -> None:
+        super().__init__()
+        self.size, self.weights = len(weights), weights
+        self.names = [name for name in method.state_dict() if _differs(method, name)]
+        self.places = [_place(method, name) for name in self.names]
+        for module, name in self.places:
+            value = getattr(module, name)
+            stacked = value.detach().expand(self.size, *value.shape).clone()
+            setattr(module, name, nn.Parameter(stacked) if isinstance(value, nn.Parameter) else stacked)
+        self.method = method
+        self._call = [_Call(method)]  # in a list: its parameters are those of `method`, once
+
+    @property
+    def batches_seen(self) -> int:
+        """Batches trained on so far."""
+        return self.method.batches_seen
+
+    @classmethod
+    def like(cls, stack: "Stack", method: WeightedSum) -> "Stack":
+        """Return a stack of the same weights lambda, of another copy of the method."""
+        return cls(method, stack.weights)
+
+    def stacked(self) -> dict[str, Tensor]:
+        """Return the parameters and buffers of all runs, [K, ...] each, by their names in the method."""
+        return {key: getattr(module, name) for key, (module, name) in zip(self.names, self.places, strict=True)}
+
+    def each(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return `function(method, *arguments)` for every run; tensors among the arguments are [K, ...]."""
+
+        def one(state: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
+            return functional_call(self._call[0], state, (function, *arguments), tie_weights=False)
+
+        state = {f"method.{name}": value for name, value in self.stacked().items()}
+        with LinearOfEach():
+            results: T = vmap(one, randomness="same")(state, arguments)
+        return results
+
+    def only(self, run: int, function: Callable[..., T]) -> T:
+        """Return `function(method)` for one of the runs."""
+        state = {f"method.{name}": value[run] for name, value in self.stacked().items()}
+        return functional_call(self._call[0], state, (function,), tie_weights=False)
+
+    def own_state(self, run: int) -> dict[str, Tensor]:
+        """Return a copy of what training changes in a run's state dict."""
+        counts = {name: value for name, value in self.method.state_dict().items() if name.endswith("_extra_state")}
+        return copy.deepcopy(counts) | {name: value[run].detach().clone() for name, value in self.stacked().items()}
+
+    @torch.no_grad()
+    def load(self, run: int, state: Mapping[str, Tensor]) -> None:
+        """Give one run the state that `own_state` returned."""
+        for name, value in self.stacked().items():
+            value[run] = state[name]
+
+    def current_weights(self) -> dict[str, Tensor]:
+        """Return the weights of the terms at this point of the training, [K] each."""
+        progress = self.method.progress
+        return {
+            name: torch.tensor([_scheduled(own[name], progress) for own in self.weights], device=self.device)
+            for name in self.weights[0]
+        }
+
+    def losses(self, batch: Batch) -> Losses:
+        """Return the losses of all runs, every number of them [K]."""
+        weights = self.current_weights()
+        total, parts, measures = self.each(lambda method, own: _losses(method, batch, own), weights)
+        reversals = {name: reversal(self.method.progress) for name, reversal in self.method.objective.reversals.items()}
+        return Losses(total, parts, weights, reversals, measures)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return new_optimizer(self.method.make_optimizer, self.method.net, [self.method])
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.method.on_train_batch_start(batch, batch_idx)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        losses = self.losses(batch)
+        return {"loss": losses.total.sum(), "losses": losses}
+
+    def validation_step(  # type: ignore[override]  # as in a method
+        self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
+    ) -> Encoded:
+        return self._encoded(rows, self.method.evaluated[dataloader_idx])
+
+    def test_step(  # type: ignore[override]  # as in a method
+        self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
+    ) -> Encoded:
+        return self._encoded(rows, ("source", "target")[dataloader_idx])
+
+    def _encoded(self, rows: Samples, role: Role) -> Encoded:
+        """Return the rows as all runs encode them: features and logits [K, n, ...], the rest as it is in `rows`."""
+        z, logits = self.each(lambda method: _features_and_logits(method, rows, role))
+        return Encoded(z, logits, rows.y, rows.domain, rows.index)
+
+
+def one_of(losses: Losses, run: int) -> Losses:
+    """Return the losses of one run of a stack."""
+
+    def own(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value[run] for name, value in values.items()}
+
+    return Losses(
+        losses.total[run], own(losses.parts), own(losses.weights), dict(losses.reversals), own(losses.measures)
+    )
+
+
+def _losses(
+    method: WeightedSum, batch: Batch, weights: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    losses = method.objective(method.encode(batch), weights)
+    return losses.total, dict(losses.parts), dict(losses.measures)
+
+
+def _features_and_logits(method: Method, rows: Samples, role: Role) -> tuple[Tensor, Tensor]:
+    encoded = method.encode_stream(rows, role)
+    return encoded.z, encoded.logits
+
+
+def _scheduled(weight: Weight, progress: float) -> float:
+    assert not isinstance(weight, AdaptiveWeight), "such a weight is not stacked"
+    return weight(progress)
+
+
+def _place(method: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, last = name.rpartition(".")
+    return method.get_submodule(path), last
+
+
+def _differs(method: WeightedSum, name: str) -> bool:
+    """Whether the entry `name` of the state dict may become another one in each run."""
+    module, last = _place(method, name)
+    value = getattr(module, last, None)  # None: what `get_extra_state` gives, such as the number of a draw
+    if not isinstance(value, Tensor):
+        return False
+    if isinstance(value, nn.Parameter):
+        return value.requires_grad
+    return not (method.net.freeze_backbone and name.startswith("net.backbone."))

@@ -1,0 +1,107 @@
+"""Every method of conf/ is trained in a stack as it is by itself, or refused with a reason."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TOY, config, options
+from omegaconf import OmegaConf
+from saved_runs import WIDE
+
+from da.run import run
+from da.stacked.reasons import NotStackableError
+from da.stacked.run import run_stack
+
+REFUSED = {
+    "deep_jdot": "torch.vmap can't follow it: vmap: It looks like you're attempting to use a Tensor in some data-dep",
+    "mcd": "Mcd is no weighted sum of terms",
+    "shot": "Shot is no weighted sum of terms",
+    "teachers": "Teachers is no weighted sum of terms",
+    "vat": "torch.vmap can't follow it: You are attempting to call Tensor.requires_grad_",
+    "wdgrl": "Wdgrl is no weighted sum of terms",
+}
+"""Methods that are not stacked, and what is said."""
+UNWEIGHTED = {"labeled_only", "source_only", "target_only"}
+"""Methods without a weight lambda to differ in."""
+
+
+def configs(folder, method, *words, weights=(0.1, 0.5, 2.0)):
+    """Configs of runs of one method that differ in its first weight lambda."""
+    base = config(*TOY, *WIDE, f"method={method}", *words)
+    made = []
+    for weight in weights:
+        cfg = copy.deepcopy(base)
+        cfg.run_dir = str(folder / str(weight))
+        node = next(iter(cfg.method.weights.values()))
+        node["high" if "high" in node else "value"] = weight
+        made.append(cfg)
+    return made
+
+
+def train_stack(cfgs):
+    """What came of each run, trained as one stack."""
+    for cfg in cfgs:
+        OmegaConf.resolve(cfg)
+    return run_stack(cfgs)
+
+
+def numbers(value):
+    """All numbers in what json holds, in order."""
+    if isinstance(value, dict):
+        return [x for key in sorted(value) for x in numbers(value[key])]
+    if isinstance(value, list):
+        return [x for item in value for x in numbers(item)]
+    return [value] if isinstance(value, float) else []
+
+
+def measured(folder):
+    """What results.json has of the training, and the weights of both checkpoints."""
+    results = json.loads((folder / "results.json").read_text())
+    assert results["status"] == "complete", results["error"]
+    kept = {key: results[key] for key in ("test", "validators", "selected", "epochs", "oracle")}
+    states = {
+        f"{name}/{key}": value
+        for name in ("selected", "last")
+        for key, value in torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"].items()
+    }
+    return results, numbers(kept), states
+
+
+def assert_same_run(stacked, alone, atol):
+    (results, values, states), (expected, wanted, weights) = measured(stacked), measured(alone)
+    assert results["config_hash"] == expected["config_hash"]
+    assert results["selected"]["epoch"] == expected["selected"]["epoch"]
+    assert values == pytest.approx(wanted, abs=atol)
+    assert states.keys() == weights.keys()
+    for key, value in states.items():
+        torch.testing.assert_close(value, weights[key], atol=atol, rtol=atol, msg=f"{key} differs")
+
+
+@pytest.mark.parametrize("method", [m for m in options("method") if m not in REFUSED and m not in UNWEIGHTED])
+def test_a_stacked_run_is_the_run_by_itself(method, tmp_path):
+    words = ("trainer.precision=64-true", "monitor=none")
+    stacked, alone = (configs(tmp_path / part, method, *words) for part in ("stacked", "alone"))
+    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    for cfg in (alone[0], alone[-1]):
+        run(cfg)
+        name = Path(cfg.run_dir).name
+        assert_same_run(tmp_path / "stacked" / name, tmp_path / "alone" / name, 1e-9)
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_a_method_that_is_not_stacked_says_why_and_touches_no_folder(method, tmp_path):
+    with pytest.raises(NotStackableError, match=re.escape(REFUSED[method])):
+        train_stack(configs(tmp_path, method))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("discrepancy", ["coral", "homm", "mmd_linear", "swd", "energy"])
+def test_so_are_other_discrepancies(discrepancy, tmp_path):
+    words = ("trainer.precision=64-true", "monitor=none", f"discrepancy={discrepancy}")
+    stacked, alone = (configs(tmp_path / part, "align", *words, weights=(0.1, 2.0)) for part in ("stacked", "alone"))
+    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    run(alone[-1])
+    assert_same_run(tmp_path / "stacked/2.0", tmp_path / "alone/2.0", 1e-9)

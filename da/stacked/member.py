@@ -1,6 +1,7 @@
 """One run of a stack: what callbacks and loggers see of it, and what it leaves."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,15 @@ class Member:
 
     def __init__(self, cfg: DictConfig, stack: Stack, number: int, scores: Scores, folder: Path) -> None:
         self.cfg, self.stack, self.number, self.scores, self.folder = cfg, stack, number, scores, folder
-        self.logger = MetricsFile(folder)
         self.error: Exception | None = None
         self.best = float("-inf")
         self.selected: dict[str, Tensor] = {}  # its part of the weights that the validator chose
         self.last: dict[str, Tensor] = {}  # and of those after the last epoch
+
+    @cached_property
+    def logger(self) -> MetricsFile:
+        """What writes the run's metrics.csv; before it is asked for, nothing is in the folder."""
+        return MetricsFile(self.folder)
 
     @property
     def evaluated(self) -> tuple[Role, ...]:

@@ -18,6 +18,7 @@ from da.callbacks.selection import Scores
 from da.callbacks.throughput import Throughput
 from da.cost import Meter, network_cost, peak_memory_mib
 from da.data.base import DomainData
+from da.environment import write_environment
 from da.introduce import introduce
 from da.record import RunRecord
 from da.resume import CHECKPOINTS
@@ -103,6 +104,7 @@ def _start(records: Sequence[RunRecord], cfgs: Sequence[DictConfig], data: Domai
     """Take possession of all folders."""
     for record, cfg in zip(records, cfgs, strict=True):
         record.start()
+        write_environment(record.folder, dirty=bool(record.known["git_dirty"]))
         cfg.data, cfg.net = cfgs[0].data, cfgs[0].net  # with what the data said where they were asked
         record.write_config(cfg)
         write_data_file(data, record.folder)

@@ -29,9 +29,11 @@ check: install
 	$(BIN)/mypy
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml --site-dir ../site
 
-# The exact environment of the benchmarks, for every platform and Python from 3.11 on.
+# The exact environment of the benchmarks, for every platform and Python from 3.11 on. Without Ray, whose launcher asks
+# for older packages than the others.
+EXTRAS := transport text timm huggingface peft tensorboard dashboards report onnx joblib submitit optuna dev
 requirements:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(EXTRAS:%=--extra %) --generate-hashes --no-emit-index-url \
 	    --no-header --custom-compile-command "make requirements" pyproject.toml -o benchmarks/requirements.txt
 
 docs: install

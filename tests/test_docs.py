@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import CONF, TOY, config, normal, options
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
 from da.auto.plan import read_settings
@@ -70,10 +71,13 @@ def overrides(command):
     words = [word for word in words[words.index("train") + 1 :] if not word.startswith("-") and word != "job"]
     chosen = []
     for override in OverridesParser.create().parse_overrides(words):
-        sweep = override.is_sweep_override()
-        chosen.append(
-            f"{override.key_or_group}={next(override.sweep_string_iterator())}" if sweep else override.input_line
-        )
+        value = override.value()
+        if isinstance(value, IntervalSweep):
+            chosen.append(f"{override.key_or_group}={value.start}")
+        elif override.is_sweep_override():
+            chosen.append(f"{override.key_or_group}={next(override.sweep_string_iterator())}")
+        else:
+            chosen.append(override.input_line)
     return chosen
 
 

@@ -21,13 +21,13 @@ class OptunaSweeper(Sweeper):
 
     def __init__(self, **options: Any) -> None:
         self.options = options
-        self.launcher = AccountingLauncher()
+        self.jobs = AccountingLauncher()
         self.config: DictConfig | None = None
         self.context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.context = config, hydra_context
-        self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.jobs.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
         assert self.config is not None
@@ -56,7 +56,7 @@ class OptunaSweeper(Sweeper):
                 [*words, f"++hydra.job.env_set.{TRIAL}='{trial_variable(settings.storage, trial)}'"]
                 for trial, words in trials
             ]
-            for (trial, _), ending in zip(trials, self.launcher.account(jobs, number), strict=True):
+            for (trial, _), ending in zip(trials, self.jobs.account(jobs, number), strict=True):
                 search.tell(trial, ending)
             number += len(trials)
         print(*([table(ENDINGS)] if ENDINGS else []), search.summary(), sep="\n", flush=True)

@@ -5,14 +5,21 @@ They are skipped where the programs are missing: `apt-get install --no-install-r
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import TOY, call
 from planted import complete_seeds, endings, environment, states, sweep
+
+from da.models.state import load_checkpoint
 
 pytestmark = pytest.mark.cluster
 HERE = Path(__file__).parent
@@ -73,6 +80,73 @@ def test_slurm_loses_only_the_killed_job_and_a_second_start_runs_only_what_is_mi
     status, out, _ = sweep(tmp_path, SIX, *SLURM, **slurm)
     assert status == 0
     assert [number for number, ended in states(out).items() if ended == "done"] == [1, 2]
+
+
+LONG = ("trainer.max_epochs=4", "trainer.limit_train_batches=1.0", "data.steps_per_epoch=400")
+
+
+def queue(slurm):
+    """Lines of squeue: job, state, reason."""
+    command = ["squeue", "--noheader", "--format=%i %T %r"]
+    done = subprocess.run(command, env=environment(**slurm), stdout=subprocess.PIPE, text=True, check=True)
+    return [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+
+
+def control(slurm, *words):
+    subprocess.run(words, env=environment(**slurm), check=True)
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def weights(folder):
+    (path,) = folder.rglob("checkpoints/last.ckpt")
+    return load_checkpoint(path)["state_dict"]
+
+
+@contextmanager
+def announced(slurm, folder, *options):
+    """Start a sweep of one long job and send it USR2 after its first epoch; yield the job and the process."""
+    command = [sys.executable, "-m", "da", "train", "-m", "method=mmd", *TOY, *LONG, *SLURM, *options]
+    with subprocess.Popen(command, cwd=folder, env=environment(**slurm), stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: [*folder.rglob("last.ckpt")])
+        ((job, *_),) = queue(slurm)
+        control(slurm, "scancel", "--signal=USR2", job)
+        yield job, process
+
+
+def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(slurm, tmp_path, monkeypatch):
+    """USR2, a checkpoint in the middle of an epoch, the queue again: and the weights of a run without a break."""
+    with announced(slurm, tmp_path) as (job, process):
+        # Slurm lets a job wait for two minutes that it has queued again. A few seconds do: within the second in which
+        # the node gave it up, it would refuse it.
+        wait_for(lambda: [job, "PENDING", "BeginTime"] in queue(slurm))
+        control(slurm, "scontrol", "update", f"jobid={job}", "StartTime=now+4seconds")
+        out, _ = process.communicate(timeout=120)
+    assert states(out) == {0: "done"}, out
+    assert process.returncode == 0
+    (log,) = tmp_path.rglob("*_log.out")
+    steps = int(re.search(r"goes on after batch (\d+), from", log.read_text())[1])
+    assert 400 <= steps < 1600
+    monkeypatch.chdir(tmp_path)
+    assert call("train", "method=mmd", *TOY, *LONG, "runs=whole") == 0
+    torch.testing.assert_close(weights(tmp_path / "runs"), weights(tmp_path / "whole"), atol=0, rtol=0)
+
+
+def test_a_job_whose_time_is_up_says_so_and_the_same_command_goes_on(slurm, tmp_path):
+    """With a limit below ten minutes submitit takes the signal for the end of the time."""
+    limit = ("hydra.launcher.timeout_min=5", "hydra.launcher.max_num_timeout=0")
+    with announced(slurm, tmp_path, *limit) as (_, process):
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "timed-out too many times" in endings(out)[0][1]
+    status, out, _ = sweep(tmp_path, *LONG, "method=mmd")
+    assert status == 0
+    assert "goes on after batch" in out
 
 
 def test_ray_loses_only_the_killed_job(ray, tmp_path):

@@ -1,6 +1,5 @@
 """hydra/launcher=stacked: the jobs of a sweep in one process, those that differ in weights lambda only at once."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,14 +64,13 @@ class StackedLauncher(Launcher):
         HydraConfig.instance().set_config(config)
         try:
             folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
-            with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-                config.hydra.runtime.output_dir = str(folder.absolute())
-            HydraConfig.instance().set_config(config)
-            task = copy.deepcopy(config)
-            with read_write(task), open_dict(task):
-                del task["hydra"]
-            check_settings(task)
-            OmegaConf.resolve(task)
+            known: Any = HydraConfig.instance().cfg
+            with read_write(known.hydra.runtime), open_dict(known.hydra.runtime):
+                known.hydra.runtime.output_dir = str(folder.absolute())
+            with read_write(config), open_dict(config):
+                del config["hydra"]  # what refers to it asks HydraConfig
+            check_settings(config)
+            OmegaConf.resolve(config)
         finally:
             HydraConfig.instance().cfg = before
-        return task
+        return config

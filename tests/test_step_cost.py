@@ -15,7 +15,7 @@ def load():
     sys.path.insert(0, str(SPEED))
     yield importlib.import_module
     sys.path.remove(str(SPEED))
-    for name in ("run", "contenders", "step", "scale"):
+    for name in ("run", "contenders", "step", "scale", "price"):
         sys.modules.pop(name, None)
 
 
@@ -23,6 +23,14 @@ def load():
 def test_table_is_made_of_the_timings(load, name):
     module = load(name)
     assert (SPEED / f"{name}.md").read_text() == module.table(module.read(SPEED / f"{name}.csv"))
+
+
+def test_the_page_on_scale_has_the_tables(load):
+    page = (SPEED.parents[1] / "docs/pages/scale.md").read_text()
+    for name in ("step", "scale", "price"):
+        table = (SPEED / f"{name}.md").read_text()
+        assert table[table.index("\n| ") :].strip() in page
+    assert (SPEED / "price.md").read_text() == load("price").table()
 
 
 def test_every_case_was_timed(load):

@@ -47,7 +47,7 @@ BELOW = {  # what a package may import of ours
     "sweep": {"compose", "record", "settings"},
     "stacked": {
         *("assemble", "build", "callbacks", "cost", "data", "introduce", "methods"),
-        *("record", "resume", "run", "stage", "terms", "models", "types"),
+        *("environment", "record", "resume", "run", "stage", "terms", "models", "types"),
     },
     "use": {"build", "data", "models", "types"},
 }

@@ -27,11 +27,15 @@ class Member:
 
     def __init__(self, cfg: DictConfig, stack: Stack, number: int, scores: Scores, folder: Path) -> None:
         self.cfg, self.stack, self.number, self.scores, self.folder = cfg, stack, number, scores, folder
-        self.logger = MetricsFile(folder)
+        self.logger: Any = None  # writes metrics.csv, from `start` on
         self.error: Exception | None = None
         self.best = float("-inf")
         self.selected: dict[str, Tensor] = {}  # its part of the weights that the validator chose
         self.last: dict[str, Tensor] = {}  # and of those after the last epoch
+
+    def start(self) -> None:
+        """Begin metrics.csv."""
+        self.logger = MetricsFile(self.folder)
 
     @property
     def evaluated(self) -> tuple[Role, ...]:

@@ -71,6 +71,7 @@ class RunRecord:
             "git_commit": commit,
             "git_dirty": dirty,
             "resumed": [],
+            "stacked": 1,
             "versions": {name: _version(name) for name in PACKAGES},
         }
 

@@ -46,8 +46,8 @@ BELOW = {  # what a package may import of ours
     "select": {"command", "record", "report", "settings", "validators"},
     "sweep": {"compose", "record", "settings"},
     "stacked": {
-        *("assemble", "build", "callbacks", "cost", "data", "environment", "introduce", "methods"),
-        *("record", "resume", "run", "stage", "terms", "models", "types"),
+        *("assemble", "build", "callbacks", "cost", "data", "introduce", "methods"),
+        *("environment", "record", "resume", "run", "stage", "terms", "models", "types"),
     },
     "use": {"build", "data", "models", "types"},
 }

@@ -45,6 +45,7 @@ class Stacks:
         except (ValueError, TypeError):  # the jobs will say what is wrong with their settings
             return
         wanted = [cfg for cfg in cfgs if cfg.force or not finished(Path(cfg.run_dir), cfg)]
+        wanted = [cfg for cfg in wanted if not _interrupted(cfg)]  # each of those goes on by itself
         if wanted and (reason := _train(wanted)):
             runs = f"{len(wanted)} runs are trained one after the other" if len(wanted) > 1 else "one run by itself"
             print(f"{wanted[0].names.method} seed {wanted[0].seed}: {runs}: {reason}", file=sys.stderr, flush=True)
@@ -61,6 +62,13 @@ def outcome_of(cfg: DictConfig) -> dict[str, Any] | None:
         raise outcome
     result: dict[str, Any] | None = outcome
     return result
+
+
+def _interrupted(cfg: DictConfig) -> bool:
+    """Whether the run has a checkpoint in its folder to go on from."""
+    from da.resume import saved_state
+
+    return cfg.ckpt_path == "auto" and saved_state(cfg, Path(cfg.run_dir)) is not None
 
 
 def _train(cfgs: list[DictConfig]) -> str | None:

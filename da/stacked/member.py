@@ -1,7 +1,6 @@
 """One run of a stack: what callbacks and loggers see of it, and what it leaves."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,15 @@ class Member:
 
     def __init__(self, cfg: DictConfig, stack: Stack, number: int, scores: Scores, folder: Path) -> None:
         self.cfg, self.stack, self.number, self.scores, self.folder = cfg, stack, number, scores, folder
+        self.logger: Any = None  # writes metrics.csv, from `start` on
         self.error: Exception | None = None
         self.best = float("-inf")
         self.selected: dict[str, Tensor] = {}  # its part of the weights that the validator chose
         self.last: dict[str, Tensor] = {}  # and of those after the last epoch
 
-    @cached_property
-    def logger(self) -> MetricsFile:
-        """What writes the run's metrics.csv; before it is asked for, nothing is in the folder."""
-        return MetricsFile(self.folder)
+    def start(self) -> None:
+        """Begin metrics.csv."""
+        self.logger = MetricsFile(self.folder)
 
     @property
     def evaluated(self) -> tuple[Role, ...]:

@@ -1,7 +1,6 @@
 """Why a run can't be trained in a stack."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 
 from da.methods.base import Method
 from da.methods.weighted_sum import WeightedSum
-from da.resume import saved_state
 from da.terms.base import AdaptiveWeight
 
 ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop")
@@ -24,11 +22,8 @@ _CHECKS: tuple[tuple[Callable[[DictConfig], Any], str], ...] = (
     (lambda cfg: cfg.get("averaging"), "the network is averaged"),
     (lambda cfg: cfg.figures != "none", "figures are drawn of one run at a time (figures=none for none)"),
     (lambda cfg: cfg.logger, "its logger writes one run at a time (logger=csv)"),
-    (
-        lambda cfg: cfg.ckpt_path not in (None, "auto") or saved_state(cfg, Path(cfg.run_dir)),
-        "it goes on from a checkpoint",
-    ),
-    (lambda cfg: cfg.max_minutes is not None, "its time is limited"),
+    (lambda cfg: cfg.ckpt_path not in (None, "auto"), "it goes on from a checkpoint"),
+    (lambda cfg: cfg.max_minutes is not None, "max_minutes saves a run to go on, and a stack can't"),
     (lambda cfg: cfg.trainer.get("gradient_clip_val") is not None, "its gradient is clipped as a whole"),
     (lambda cfg: cfg.trainer.get("accumulate_grad_batches", 1) != 1, "it accumulates gradients"),
     (lambda cfg: cfg.trainer.get("precision") not in ("32-true", "64-true"), "it is trained in mixed precision"),

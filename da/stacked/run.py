@@ -57,7 +57,7 @@ def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     stack = Stack(method, [_weights(each, method.objective.named_terms()) for each in cfgs])
     members = [_member(each, stack, number, data) for number, each in enumerate(cfgs)]
     label = f"{cfg.names.method} seed {cfg.seed}, {len(cfgs)} runs at once"
-    callback = Members(members, label, lambda: _start(records, cfgs, data))
+    callback = Members(members, label, lambda: _start(members, records, data))
     throughput = Throughput()
     trainer = build_trainer(
         cfg,
@@ -100,14 +100,16 @@ def _member(cfg: DictConfig, stack: Stack, number: int, data: DomainData) -> Mem
     return Member(cfg, stack, number, scores, Path(cfg.run_dir))
 
 
-def _start(records: Sequence[RunRecord], cfgs: Sequence[DictConfig], data: DomainData) -> None:
+def _start(members: Sequence[Member], records: Sequence[RunRecord], data: DomainData) -> None:
     """Take possession of all folders."""
-    for record, cfg in zip(records, cfgs, strict=True):
+    first = members[0].cfg
+    for member, record in zip(members, records, strict=True):
         record.start()
         write_environment(record.folder, dirty=bool(record.known["git_dirty"]))
-        cfg.data, cfg.net = cfgs[0].data, cfgs[0].net  # with what the data said where they were asked
-        record.write_config(cfg)
+        member.cfg.data, member.cfg.net = first.data, first.net  # with what the data said where they were asked
+        record.write_config(member.cfg)
         write_data_file(data, record.folder)
+        member.start()
 
 
 def _test(trainer: pl.Trainer, stack: Stack, members: Members, data: DomainData) -> None:

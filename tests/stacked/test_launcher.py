@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from conftest import TOY, call
+from conftest import TOY, call, config, power_cut
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import setup_globals
@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from da.compose import config_dir
-from da.settings import register_resolvers
+from da.run import run as train
+from da.settings import register_resolvers, run_name
 from da.stacked import jobs
 from da.stacked.jobs import key_of
 from da.stacked.linear import LinearOfEach
@@ -85,11 +86,23 @@ def test_a_run_that_is_complete_is_not_trained_again(tmp_path, capfd):
     capfd.readouterr()
     assert sweep(tmp_path, "method.weights.align.high=0.1,0.5,1,2") == 0
     said = capfd.readouterr().out
-    assert said.count("is complete already") == 2
+    assert "2 done, 2 skipped, 0 failed" in said
     assert "mmd seed 0, 2 runs at once" in said
     after = results(tmp_path)
     assert len(after) == 4
     assert {run: after[run] for run in before} == before
+
+
+def test_a_run_that_was_interrupted_goes_on_by_itself(tmp_path, capfd):
+    cfg = config(*TOY, *WIDE, "method=mmd", "method.weights.align.high=0.1")
+    cfg.run_dir = str(tmp_path / run_name("toy", "mmd", cfg))
+    with power_cut(epoch=1, batch=1):
+        train(cfg)
+    assert sweep(tmp_path, "method.weights.align.high=0.1,0.5,2") == 0
+    said = capfd.readouterr().out
+    assert "mmd seed 0: goes on after batch" in said
+    assert "mmd seed 0, 2 runs at once" in said
+    assert sorted(result["stacked"] for result in results(tmp_path).values()) == [1, 2, 2]
 
 
 def test_a_run_that_is_not_finite_fails_alone(tmp_path, capfd):
@@ -112,7 +125,7 @@ def test_what_cannot_be_stacked_is_trained_one_after_the_other_and_says_why(tmp_
     assert "mmd seed 0: 2 runs are trained one after the other: the network is averaged" in capfd.readouterr().err
     found = results(tmp_path).values()
     assert [result["status"] for result in found] == ["complete"] * 2
-    assert not any("stacked" in result for result in found)
+    assert [result["stacked"] for result in found] == [1, 1]
 
 
 def test_a_stack_that_breaks_is_trained_one_after_the_other(tmp_path, capfd, monkeypatch):

@@ -21,7 +21,7 @@ demo: install
 
 # Two workers of one thread each: torch threads of several processes fight for the cores.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not cluster"
 
 check: install
 	$(BIN)/ruff check .

@@ -75,7 +75,7 @@ SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.partition=debug", "hyd
 
 
 def test_slurm_loses_only_the_killed_job_and_a_second_start_runs_only_what_is_missing(slurm, tmp_path):
-    # submitit asks after its jobs when 2, 4, 8, ... seconds have passed: the earlier one is killed, the sooner it hears.
+    # submitit asks after its jobs when 2, 4, 8, ... seconds have passed: of an early kill it hears sooner.
     status, out, _ = sweep(tmp_path, SIX, *SLURM, failed=[1], killed=[0], **slurm)
     check_one_failure_and_one_kill(out, status, tmp_path)
     status, out, _ = sweep(tmp_path, SIX, *SLURM, **slurm)

@@ -201,14 +201,14 @@ def test_the_table_of_the_validators_is_made_of_the_runs_and_these_are_runs_of_t
     tables = load(SELECTION / "tables.py")
     assert (SELECTION / "table.md").read_text() == tables.page()
     for file in (SELECTION / "results").glob("*.csv"):
-        suite = find_suite(file.stem)
+        suite = find_suite(f"selection/{file.stem}")
         known = {(row["source"], row["target"], row["method"], row["seed"]): row for row in read_rows(suite.results)}
         rows = read_rows(file)
         last = max(int(row["epoch"]) for row in rows)
         for row in rows:
             stated = known[row["source"], row["target"], row["method"], row["seed"]]
             assert row["config_hash"] == stated["config_hash"]
-            if suite.name == "office_caltech10" and int(row["epoch"]) == last:  # the validated rows are the test rows
+            if suite.name == "selection/office_caltech10" and int(row["epoch"]) == last:  # the validated rows are the test rows
                 assert float(row["oracle_target_acc"]) == pytest.approx(float(stated["target_acc_last"]), abs=0.01)
 
 

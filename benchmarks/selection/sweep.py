@@ -19,13 +19,13 @@ ROOT = HERE.parents[1]
 
 def main(name: str, seeds: list[str]) -> int:
     """Train what is missing, then write the tables; the exit status."""
-    suite, runs = find_suite(name), Path("runs/selection") / name
+    suite, runs = find_suite(f"selection/{name}"), Path("runs/selection") / name
     methods = [method for method in suite.methods if method != BOUND]
     assert all(suite.methods[method].options == (f"method={method}",) for method in methods), "methods by name only"
     common = [*suite.options, f"method={','.join(methods)}", f"seed={','.join(seeds or map(str, suite.seeds))}"]
 
     def train(task: tuple[str, ...]) -> int:
-        command = [sys.executable, "-m", "da", "train", "-m", *common, *task, "validators=all", f"runs={runs}"]
+        command = [sys.executable, "-m", "da", "train", "-m", *common, *task, f"runs={runs}"]
         return subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
 
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:

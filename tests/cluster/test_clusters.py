@@ -159,3 +159,11 @@ def test_a_port_in_use_is_named_before_anything_starts(slurm, tmp_path):
     done = subprocess.run([HERE / "start-slurm.sh", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: port 16817 is in use: start-slurm.sh DIR PORT takes another one\n"
+
+
+def test_a_process_of_submitit_that_is_killed_loses_only_itself(tmp_path):
+    status, out, _ = sweep(tmp_path, "seed=0,1", "hydra/launcher=submitit_local", killed=[0])
+    assert status == 1
+    assert states(out) == {0: "failed", 1: "done"}
+    assert "submitit_local lost it" in endings(out)[0][1]
+    assert complete_seeds(tmp_path) == [1]

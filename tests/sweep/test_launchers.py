@@ -41,15 +41,6 @@ def test_a_worker_of_joblib_that_is_killed_ends_the_sweep_and_a_second_start_com
     assert complete_seeds(tmp_path) == [0, 1, 2, 3]
 
 
-@pytest.mark.cluster
-def test_a_process_of_submitit_that_is_killed_loses_only_itself(tmp_path):
-    status, out, _ = sweep(tmp_path, "seed=0,1", "hydra/launcher=submitit_local", killed=[0])
-    assert status == 1
-    assert states(out) == {0: "failed", 1: "done"}
-    assert "submitit_local lost it" in endings(out)[0][1]
-    assert complete_seeds(tmp_path) == [1]
-
-
 @pytest.mark.parametrize(("launcher", "extra"), [("joblib", "joblib"), ("submitit_slurm", "submitit"), ("ray", "ray")])
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(launcher, extra, tmp_path):
     code = """

@@ -19,9 +19,13 @@ def _worker(rank: int, world: int, folder: str, function: Callable[..., Any], ar
         dist.destroy_process_group()
 
 
-def on_processes(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Call function(rank, world, *arguments) on `world` processes; return what each gave."""
+def on_processes(world: int, function: Callable[..., Any], *arguments: Any, fresh: bool = False) -> list[Any]:
+    """Call function(rank, world, *arguments) on `world` processes; return what each gave.
+
+    They are forked, so that none imports PyTorch again, which is most of the time of a short test; `fresh` ones start
+    anew, without what this process has wrapped.
+    """
+    start = "spawn" if fresh else "fork"
     with tempfile.TemporaryDirectory() as folder:
-        # Forked: they need not import PyTorch again, which is most of the time of a short test.
-        mp.start_processes(_worker, (world, folder, function, arguments), nprocs=world, start_method="fork")
+        mp.start_processes(_worker, (world, folder, function, arguments), nprocs=world, start_method=start)
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(world)]

@@ -119,7 +119,7 @@ def compiled(rank, world):
 
 
 def test_can_be_compiled():
-    for eager, traced in on_processes(1, compiled)[0]:  # in another process, where no shapes are checked
+    for eager, traced in on_processes(1, compiled, fresh=True)[0]:  # where no shapes are checked
         assert_close(traced, eager)
 
 

@@ -188,7 +188,7 @@ def compiled(rank, world):
 
 @pytest.fixture(scope="module")
 def gradients():
-    return on_processes(1, compiled)[0]  # in another process, where nothing is wrapped by the check of the shapes
+    return on_processes(1, compiled, fresh=True)[0]  # where nothing is wrapped by the check of the shapes
 
 
 @pytest.mark.parametrize("name", DISCREPANCIES)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from da.compose import config_dir, one_line
-from da.record import PrunedError, finished
+from da.record import PrunedError, finished, shown
 from da.settings import check_settings, register_resolvers
 from da.stacked.jobs import outcome_of
 from da.sweep.endings import ENDINGS, Outcome, selected_score
@@ -130,7 +130,7 @@ def _job(cfg: DictConfig) -> Outcome:
     folder = Path(cfg.run_dir)
     results = outcome_of(cfg)  # of a run that was trained together with others
     if results is None and finished(folder, cfg) and not cfg.force:
-        print(f"{_shown(folder)} is complete already; force=true trains it again")
+        print(f"{shown(folder)} is complete already; force=true trains it again")
         return Outcome("skipped")
     if results is None:
         from da.run import run
@@ -139,7 +139,7 @@ def _job(cfg: DictConfig) -> Outcome:
     if "status" in results:  # the process of rank 0
         accuracy = results["test"]["target_acc"]["last"]
         said = "no target labels to test on" if accuracy is None else f"target test accuracy {accuracy:.1%}"
-        print(f"{cfg.names.method} seed {cfg.seed}: {said}, in {_shown(folder)}", flush=True)
+        print(f"{cfg.names.method} seed {cfg.seed}: {said}, in {shown(folder)}", flush=True)
     return Outcome("done", selected_score(results, cfg.selection_metric))
 
 
@@ -166,11 +166,6 @@ def _isolated_job() -> Iterator[None]:
 
 def _in_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def _shown(path: Path) -> Path:
-    """The path relative to where the user stands, if it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _fail(message: str) -> int:

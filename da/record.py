@@ -15,9 +15,9 @@ SCHEMA = "da.results/1"
 RESULTS_FILE = "results.json"
 CONFIG_FILE = "config.yaml"
 DATA_FILE = "data.json"
+"""In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
 ENVIRONMENT_FILE = "environment.json"
 DIFF_FILE = "git.diff"
-"""In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
 PACKAGES = ("lambda-da", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
 MADE_BY_A_RUN = (
     "checkpoints",
@@ -50,6 +50,11 @@ def recorded(folder: Path, hashed: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return results if results.get("config_hash") == hashed else {}
+
+
+def shown(folder: Path) -> Path:
+    """Return the path relative to where the user stands, if it lies below."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 class RunRecord:

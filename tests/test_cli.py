@@ -160,11 +160,11 @@ def test_two_processes_train_the_weights_of_one_also_inside_a_sweep(tmp_path):
     norm = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.0}"
     short = ("data=toy", "net=mlp", "figures=none", norm, "data.steps_per_epoch=6", "trainer.max_epochs=2")
     for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
-        arguments = ("train", "-m", "method=mmd,mcd,shot", *short, f"trainer={trainer}", f"runs={name}")
+        arguments = ("train", "-m", "method=mcd,shot", *short, f"trainer={trainer}", f"runs={name}")
         status, _, err = da(*arguments, cwd=tmp_path)
         assert status == 0, err
     one, two = ({r["method"]: r for r in results_in(tmp_path / name)} for name in ("one", "two"))
-    assert [r["world_size"] for r in two.values()] == [2, 2, 2]
+    assert [r["world_size"] for r in two.values()] == [2, 2]
     for method in one:
         paths = (next((tmp_path / name).glob(f"toy/{method}/*/checkpoints/last.ckpt")) for name in ("one", "two"))
         a, b = (load_checkpoint(path)["state_dict"] for path in paths)

@@ -307,22 +307,22 @@ sys.exit(main())
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize("rank", [0, 1])
-def test_two_processes_of_which_one_is_killed_go_on_together(rank, tmp_path):
+def test_two_processes_of_which_one_is_killed_go_on_together(tmp_path):
     (tmp_path / "cut.py").write_text(CUT)
     words = [*SHORT, "method=dann", "averaging=ema", "trainer=ddp_cpu", "+trainer.limit_train_batches=6"]
     words = [word for word in words if word not in ("trainer=smoke", f"trainer.limit_train_batches={BATCHES}")]
     words = [*words, "trainer.max_epochs=2", "+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2"]
     words = [word.lstrip("+") for word in words]
 
-    def train(folder, cut):
+    def train(folder, cut, rank=0):
         command = [sys.executable, "cut.py", "train", *words, f"run_dir={folder}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUT": str(cut), "RANK_TO_CUT": str(rank)}
         environment["PYTHONPATH"] = str(Path(__file__).parents[1])
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
 
     assert train("whole", cut=-1).returncode == 0
-    assert train("cut", cut=BATCHES + 4).returncode != 0
-    again = train("cut", cut=-1)
-    assert again.returncode == 0, again.stderr
-    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+    for rank in (0, 1):
+        assert train(f"cut{rank}", cut=BATCHES + 4, rank=rank).returncode != 0
+        again = train(f"cut{rank}", cut=-1)
+        assert again.returncode == 0, again.stderr
+        assert_same_run(tmp_path / f"cut{rank}", tmp_path / "whole")

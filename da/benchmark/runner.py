@@ -1,13 +1,13 @@
 """Runs as processes of their own, several at a time. Nothing is kept but their folders."""
 
 import fcntl
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,14 +47,14 @@ def train(
     """
     outcomes = dict(before)
     waiting = list(runs)
-    active: dict[subprocess.Popen[bytes], tuple[Run, float]] = {}
+    active: dict[BaseProcess, tuple[Run, float]] = {}
     try:
         while waiting or active:
             for run in _ready(waiting, outcomes)[: jobs - len(active)]:
                 waiting.remove(run)
                 active[_start(run)] = (run, time.monotonic())
             for process, (run, started) in list(active.items()):
-                if process.poll() is not None:
+                if not process.is_alive():
                     del active[process]
                     outcomes[run.key] = _outcome(run, process)
                     say(run, outcomes[run.key], time.monotonic() - started)
@@ -65,8 +65,7 @@ def train(
                 time.sleep(POLL_SECONDS)
     finally:
         for process in active:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            _kill(process)
     return outcomes
 
 
@@ -91,24 +90,38 @@ def _hopeless(waiting: Sequence[Run], outcomes: Mapping[Key, Outcome]) -> list[t
     return found
 
 
-def _start(run: Run) -> subprocess.Popen[bytes]:
+def _start(run: Run) -> BaseProcess:
     run.folder.mkdir(parents=True, exist_ok=True)
-    # The same code as this process has, wherever it was started; one thread each: threads of many runs fight for cores.
+    # One thread each, as threads of many runs fight for cores, and the same code as this process has.
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     place = str(run.folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-    words = [sys.executable, "-m", "da.benchmark.child", "train", *run.words, f"hydra.run.dir='{place}'"]
-    with (run.folder / LOG).open("wb") as log:
-        return subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
+    arguments = ((*run.words, f"hydra.run.dir='{place}'"), environment, run.folder / LOG)
+    # A process that was forked need not import PyTorch again, which takes longer than many a run on kept features.
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["da.benchmark.child"])
+    process = server.Process(target=_child, args=arguments)
+    process.start()
+    return process
 
 
-def _outcome(run: Run, process: subprocess.Popen[bytes]) -> Outcome:
-    if process.stdin:
-        process.stdin.close()
+def _child(words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    from da.benchmark.child import train
+
+    train(words, environment, log)
+
+
+def _kill(process: BaseProcess) -> None:
+    with suppress(ProcessLookupError):  # it has no session of its own yet
+        if process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
+
+
+def _outcome(run: Run, process: BaseProcess) -> Outcome:
     said = look(run)
-    if process.returncode == 0 and said is not None and said.status == "finished before":
+    if process.exitcode == 0 and said is not None and said.status == "finished before":
         return Outcome("trained")
     if said is not None and said.status == "failed":
         return said
@@ -116,9 +129,9 @@ def _outcome(run: Run, process: subprocess.Popen[bytes]) -> Outcome:
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if errors:
         return Outcome("failed", _one_line(errors[-1]))
-    if process.returncode == 0:
+    if process.exitcode == 0:
         return Outcome("failed", f"its results are of another configuration than {run.config_hash}")
-    return Outcome("failed", f"the process ended with status {process.returncode}, see {run.folder / LOG}")
+    return Outcome("failed", f"the process ended with status {process.exitcode}, see {run.folder / LOG}")
 
 
 def _one_line(text: str) -> str:

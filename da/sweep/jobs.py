@@ -4,15 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from da.compose import one_line
-from da.record import RESULTS_FILE, finished, recorded
-from da.settings import config_hash
+from da.record import RESULTS_FILE, finished, recorded, shown
+from da.settings import check_settings, config_hash
 from da.sweep.endings import Ending, selected_score
 
 
@@ -52,27 +53,23 @@ def prepare(
 ) -> tuple[list[Job], list[Ending]]:
     """Compose every job; return those to launch, and the endings of those that are complete or can't be composed."""
     setup_globals()
-    before = HydraConfig.instance().cfg
     jobs: list[Job] = []
     endings: list[Ending] = []
-    try:
-        for number, overrides in enumerate(job_overrides, first):
-            said = options(overrides)
-            try:
-                found = _compose(context, config, overrides, number)
-            except Exception as error:
-                # Names are resolved outside of what Hydra guards: one such job would end the sweep of all others.
-                endings.append(Ending(number, said, "failed", one_line(error)))
-                continue
-            folder, cfg = found
-            if finished(folder, cfg) and not cfg.force:
-                results = recorded(folder, config_hash(cfg))
-                score = selected_score(results, cfg.selection_metric)
-                endings.append(Ending(number, said, "skipped", f"{folder} is complete already", score))
-            else:
-                jobs.append(Job(number, [*overrides, _here(config)], folder))
-    finally:
-        HydraConfig.instance().cfg = before
+    for number, overrides in enumerate(job_overrides, first):
+        said = options(overrides)
+        try:
+            cfg = compose_job(context, config, overrides, number)
+        except Exception as error:
+            # Names are resolved outside of what Hydra guards: one such job would end the sweep of all others.
+            endings.append(Ending(number, said, "failed", one_line(error)))
+            continue
+        folder = Path(cfg.run_dir)
+        if finished(folder, cfg) and not cfg.force:
+            results = recorded(folder, config_hash(cfg))
+            score = selected_score(results, cfg.selection_metric)
+            endings.append(Ending(number, said, "skipped", f"{shown(folder)} is complete already", score))
+        else:
+            jobs.append(Job(number, [*overrides, _here(config)], folder))
     return jobs, endings
 
 
@@ -82,15 +79,31 @@ def _here(config: DictConfig) -> str:
     return f"hydra.sweep.dir='{quoted}'"
 
 
-def _compose(
-    context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int
-) -> tuple[Path, DictConfig]:
-    """Return the folder of a job and its config, as Hydra will when it runs it."""
-    cfg = context.config_loader.load_sweep_config(config, list(overrides))
+def load_job(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
+    """Return the config of a job of a sweep as Hydra's `run_job` takes it."""
+    cfg: DictConfig = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(cfg):
-        cfg.hydra.job.num = number
-        cfg.hydra.job.id = str(number)
-        HydraConfig.instance().set_config(cfg)
-        folder = Path(str(cfg.hydra.sweep.dir), str(OmegaConf.select(cfg, "hydra.sweep.subdir")))
-        del cfg["hydra"]
-    return folder, cfg
+        cfg.hydra.job.id = cfg.hydra.job.num = str(number)
+    return cfg
+
+
+def compose_job(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
+    """Return the config that the task of a job will get, without references, which need Hydra's own part of it.
+
+    Raises ValueError or TypeError for settings that there are not, and what Hydra raises for names.
+    """
+    cfg = load_job(context, config, overrides, number)
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(cfg)
+    try:
+        known: Any = HydraConfig.instance().cfg
+        folder = Path(str(cfg.hydra.sweep.dir)) / str(cfg.hydra.sweep.subdir)
+        with read_write(known.hydra.runtime), open_dict(known.hydra.runtime):
+            known.hydra.runtime.output_dir = str(folder.absolute())
+        with read_write(cfg), open_dict(cfg):
+            del cfg["hydra"]  # what refers to it asks HydraConfig
+        check_settings(cfg)
+        OmegaConf.resolve(cfg)
+    finally:
+        HydraConfig.instance().cfg = before
+    return cfg

@@ -1,11 +1,13 @@
 """Runs in processes: what is trained, what is left, and what a kill leaves."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,8 +41,9 @@ def started(monkeypatch):
             pretend(run, 0.5)
         (run.folder / runner.LOG).parent.mkdir(parents=True, exist_ok=True)
         (run.folder / runner.LOG).write_text("error: no good\n")
-        code = [sys.executable, "-c", "import sys; sys.stdin.read(0)"]
-        return subprocess.Popen(code, stdin=subprocess.PIPE, start_new_session=True)
+        process = multiprocessing.get_context("fork").Process(target=int)
+        process.start()
+        return process
 
     monkeypatch.setattr(runner, "_start", start)
     return names
@@ -159,13 +162,10 @@ def wait_until(true, seconds=180):
 
 
 def running(folder):
-    """Processes whose command line names the folder."""
+    """Processes that have a file in the folder open."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = file.read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder.resolve()) in text:
-            found.append(text)
+    for file in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if str(folder.resolve()) in str(file.readlink()):
+                found.append(file)
     return found

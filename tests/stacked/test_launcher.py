@@ -141,7 +141,7 @@ def test_a_stack_that_breaks_is_trained_one_after_the_other(tmp_path, capfd, mon
 
 def test_a_setting_that_is_wrong_is_said_once_a_job(tmp_path, capfd):
     assert sweep(tmp_path, "method.weights.align.high=0.1,2", "figures=xyz") == 1
-    assert capfd.readouterr().err.count("figures=xyz: expected one of") == 2
+    assert capfd.readouterr().out.count("figures=xyz: expected one of") == 2
     assert not results(tmp_path)
 
 

@@ -179,10 +179,14 @@ def test_under_autocast_equals_full_precision_on_the_same_numbers(request, term,
     assert_close(losses.total, expected)
 
 
+# Every discrepancy is compiled by tests/discrepancies; here, one of them as a term.
+COMPILED = sorted(name for name in NODES if not name.startswith("align-") or name == "align-mmd")
+
+
 def compiled(rank, world):
     """Values and gradients as they are, and compiled, in a process where nothing checks the shapes."""
     found = {}
-    for name in NODES:
+    for name in COMPILED:
         results = []
         for backend in (None, "aot_eager"):
             step = requiring_grad(make_step())
@@ -200,10 +204,10 @@ def compiled(rank, world):
 
 @pytest.fixture(scope="module")
 def results():
-    return on_processes(1, compiled)[0]
+    return on_processes(1, compiled, fresh=True)[0]
 
 
-@pytest.mark.parametrize("name", sorted(NODES))
+@pytest.mark.parametrize("name", COMPILED)
 def test_can_be_compiled(results, name):
     eager, traced = results[name]
     assert not isinstance(traced, str), traced

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 from torch.autograd.function import once_differentiable
 
 from da.discrepancies.kernels import KERNELS, centred, squared_length
@@ -54,6 +55,14 @@ def _minus_squared_distances(x: Tensor, norms: Tensor, start: int, stop: int) ->
     return t
 
 
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a b to the total."""
+    if is_batchedtensor(total):  # inside torch.vmap, which would call addmm_ for one after the other
+        total.add_(a @ b)
+    else:
+        total.addmm_(a, b)
+
+
 def _add_gradient(grad: Tensor, sums: Tensor, g: Tensor, x: Tensor, block: tuple[int, int], wanted: range) -> None:
     """Add the block's share of (G - diag(G 1)) x to `grad`, in the wanted rows; `sums` is G 1 of the blocks before."""
     start, stop = block
@@ -61,12 +70,12 @@ def _add_gradient(grad: Tensor, sums: Tensor, g: Tensor, x: Tensor, block: tuple
     if first < last:
         own = g.diagonal().zero_()
         own.sub_(g.sum(dim=1)).sub_(sums[start:stop])
-        grad[first:last].add_(g[first - start : last - start] @ x[start:])
+        _add_product(grad[first:last], g[first - start : last - start], x[start:])
     # The entries right of the diagonal block stand, transposed, for those below it, which are never computed.
     first, last = max(stop, wanted.start), wanted.stop
     if first < last:
         mirrored = g[:, first - start : last - start]
-        grad[first:last].add_(mirrored.T @ x[start:stop])
+        _add_product(grad[first:last], mirrored.T, x[start:stop])
         sums[first:last].add_(mirrored.sum(dim=0))
 
 

@@ -1,6 +1,7 @@
 """One run: build, optional source stage, adaptation, test, results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,25 +71,23 @@ def _train_and_test(cfg: DictConfig, record: RunRecord, saved: Saved | None) -> 
     figures = _figures(cfg, data)
     if figures:
         figures.before(net)
-    fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, meter, _extra_loggers(cfg, folder), saved)
-    times = meter.times()
-    if figures:
-        figures.after(fitted.method.net)
-    _test(fitted, data, start)
-    labels = target_labels(cfg, fitted.method.streams | pretrained_streams, fitted.scores)
-    cost = {
-        **times,
-        "samples_per_second": fitted.throughput.samples_per_second,
-        "peak_memory_mib": peak_memory_mib(),
-        **network_cost(net, one_row(data)),
-    }
-    measured = describe(data, fitted.scores, fitted.trainer, labels, cost)
-    log_test(fitted.trainer.loggers, measured)
-    if figures:
-        figures.draw(fitted.scores, fitted.trainer.loggers, data.names())
-    for logger in fitted.trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()  # the next run of a sweep is another one
+    with _extra_loggers(cfg, folder) as loggers:
+        fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, meter, loggers, saved)
+        times = meter.times()
+        if figures:
+            figures.after(fitted.method.net)
+        _test(fitted, data, start)
+        labels = target_labels(cfg, fitted.method.streams | pretrained_streams, fitted.scores)
+        cost = {
+            **times,
+            "samples_per_second": fitted.throughput.samples_per_second,
+            "peak_memory_mib": peak_memory_mib(),
+            **network_cost(net, one_row(data)),
+        }
+        measured = describe(data, fitted.scores, fitted.trainer, labels, cost)
+        log_test(fitted.trainer.loggers, measured)
+        if figures:
+            figures.draw(fitted.scores, fitted.trainer.loggers, data.names())
     return measured
 
 
@@ -152,11 +151,21 @@ def log_test(loggers: Sequence[Logger], measured: dict[str, Any]) -> None:
         logger.save()
 
 
-def _extra_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
-    if not cfg.logger:
-        return []
-    config = OmegaConf.to_container(cfg, resolve=True)
-    return [build(cfg.logger, "logger", folder=folder, config=config)]
+@contextmanager
+def _extra_loggers(cfg: DictConfig, folder: Path) -> Iterator[list[Logger]]:
+    """The loggers beside metrics.csv. A run of W&B ends with this one: the next of a sweep is another."""
+    loggers: list[Logger] = []
+    if cfg.logger:
+        config = OmegaConf.to_container(cfg, resolve=True)
+        loggers = [build(cfg.logger, "logger", folder=folder, config=config)]
+    status = 1
+    try:
+        yield loggers
+        status = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(exit_code=status)
 
 
 def _figures(cfg: DictConfig, data: DomainData) -> "Figures | None":

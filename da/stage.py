@@ -90,8 +90,10 @@ def fit(
         check_same_averaging(saved.content, averaging, str(saved.path))
         if leads():
             print(f"{label}: goes on after batch {saved.steps}, from {saved.path}", flush=True)
-    if trainer.world_size > 1 and leads():
-        check_port()
+    if leads():
+        print(f"{label}: {said_of(trainer, net)}", flush=True)
+        if trainer.world_size > 1:
+            check_port()
     try:
         trainer.fit(method, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     except FloatingPointError as error:
@@ -129,6 +131,15 @@ def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
         **options,
     )
     return trainer
+
+
+def said_of(trainer: pl.Trainer, net: Network) -> str:
+    """Return what is trained how: what was chosen by itself, too."""
+    trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+    device = trainer.strategy.root_device.type
+    processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    layout = ", channels_last" if net.channels_last else ""
+    return f"{trained:,} parameters on {device}{processes}, precision {trainer.precision}{layout}"
 
 
 def _selected(folder: Path, scores: Scores) -> Checkpoint:

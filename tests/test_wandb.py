@@ -6,7 +6,7 @@ import struct
 import time
 
 import pytest
-from conftest import TOY, config
+from conftest import TOY, config, power_cut
 
 from da.run import run
 
@@ -69,3 +69,20 @@ def test_an_offline_run_holds_the_metrics_the_config_and_the_figures(tmp_path, m
     assert settings["method"]["terms"]["adversarial"]["feature_dim"] == 16
     assert settings["seed"] == 0
     assert exits == [0]
+
+
+def test_a_run_that_goes_on_after_an_interruption_keeps_its_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    cfg = config(*TOY, "logger=wandb", run_dir=tmp_path)
+    with power_cut(epoch=1, batch=1):
+        run(cfg)
+    run(cfg)
+    first, second = sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    assert first.parent != second.parent
+    assert first.name == second.name
+    ended = [r.exit.exit_code for file in (first, second) for r in complete(file) if r.HasField("exit")]
+    assert ended == [1, 0]
+    cfg.force = True
+    run(cfg)
+    (anew,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert anew.name != first.name

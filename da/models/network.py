@@ -111,7 +111,8 @@ class Network(nn.Module):
         self.watched: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
         share_batch_norm(self)
-        if any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
+        self.channels_last = any(isinstance(module, nn.Conv2d) for module in backbone.modules())
+        if self.channels_last:
             self.to(memory_format=torch.channels_last)  # a third off a CPU step
 
     def new_head(self) -> nn.Module:

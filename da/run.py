@@ -22,6 +22,7 @@ from da.models.state import load_checkpoint, load_network
 from da.record import RunRecord
 from da.resume import CHECKPOINTS, PRETRAIN, Saved, saved_state
 from da.settings import check_settings
+from da.sharding import load_whole_state, whole_state
 from da.stage import SELECTED, Fitted, fit, leads, quiet
 
 if TYPE_CHECKING:
@@ -100,12 +101,12 @@ def _test(fitted: Fitted, data: DomainData, start: Path | None) -> None:
         fitted.trainer.test(method, loaders, verbose=False)
 
     test("last", data.test_dataloader())
-    last, selected = method.state_dict(), load_checkpoint(fitted.selected)["state_dict"]
+    last, selected = whole_state(method), load_checkpoint(fitted.selected)["state_dict"]
     if all(torch.equal(value, last[key].cpu()) for key, value in selected.items() if isinstance(value, Tensor)):
         scores.test["selected"] = scores.test["last"]  # the last epoch was selected
         scores.calibrated["selected"] = scores.calibrated["last"]
     else:
-        method.load_state_dict(selected)
+        load_whole_state(method, selected)
         test("selected", data.test_dataloader())
     if start is not None:
         load_network(method.net, start)

@@ -31,6 +31,7 @@ from da.models.network import Network
 from da.models.state import check_fits
 from da.resume import CHECKPOINTS, Saved, Stage
 from da.settings import FIRST_VALIDATORS
+from da.sharding import sharded
 from da.types import Role
 
 SELECTED = "selected.ckpt"
@@ -88,14 +89,11 @@ def fit(
     if saved is not None:
         check_fits(saved.content["state_dict"], method.state_dict(), str(saved.path), f"method {cfg.names.method}")
         check_same_averaging(saved.content, averaging, str(saved.path))
-        if leads():
-            print(f"{label}: goes on after batch {saved.steps}, from {saved.path}", flush=True)
     if leads():
-        print(f"{label}: {said_of(trainer, net)}", flush=True)
-        if trainer.world_size > 1:
-            check_port()
+        _announce(label, trainer, net, saved)
     try:
-        trainer.fit(method, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
+        with sharded(trainer.strategy, cfg, method):
+            trainer.fit(method, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     except FloatingPointError as error:
         kept = f"; the last good checkpoint is {checkpoints / LAST}" if trainer.current_epoch else ""
         raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
@@ -133,13 +131,17 @@ def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
     return trainer
 
 
-def said_of(trainer: pl.Trainer, net: Network) -> str:
-    """Return what is trained how: what was chosen by itself, too."""
+def _announce(label: str, trainer: pl.Trainer, net: Network, saved: Saved | None) -> None:
+    """Say what is trained how, also what was chosen by itself; OSError if the processes can't meet."""
+    if saved is not None:
+        print(f"{label}: goes on after batch {saved.steps}, from {saved.path}", flush=True)
     trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
-    device = trainer.strategy.root_device.type
     processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
     layout = ", channels_last" if net.channels_last else ""
-    return f"{trained:,} parameters on {device}{processes}, precision {trainer.precision}{layout}"
+    where = f"{trainer.strategy.root_device.type}{processes}"
+    print(f"{label}: {trained:,} parameters on {where}, precision {trainer.precision}{layout}", flush=True)
+    if trainer.world_size > 1:
+        check_port()
 
 
 def _selected(folder: Path, scores: Scores) -> Checkpoint:
@@ -170,6 +172,7 @@ def quiet() -> None:
         ".*`srun` command is available.*",  # Slurm is here, but this is no job of it
         ".*your dataloader is not resumable.*",  # its samplers are
         ".*find_unused_parameters=True was specified.*",
+        ".*It is recommended to use `self.log\\(.*sync_dist=True.*",  # metrics are those of all processes already
         ".*The `srun` command is available on your system but is not used.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
     ):

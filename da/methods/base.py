@@ -15,6 +15,7 @@ from da.models.network import Network
 from da.models.optimizer import OptimizerFactory, new_optimizer
 from da.models.tuning import Tuning
 from da.schedules import Constant, Schedule
+from da.sharding import shard
 from da.terms.base import Losses, full_precision
 from da.types import ROLE_OF_STREAM, UNENCODED, Batch, Encoded, Role, Samples, Step, join_rows
 
@@ -46,6 +47,10 @@ class Method(LightningModule, ABC):
         self.tuning: Tuning | None = None
         self.observers: list[Callable[[Step, Losses], None]] = []
         """Called with every loss before its backward pass."""
+
+    def configure_model(self) -> None:
+        """Deal the parameters over the processes, with trainer=fsdp."""
+        shard(self, self.net.backbone)
 
     @property
     def batches_seen(self) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from da.sharding import load_whole_state
+
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint as tensors and plain values; pickled code in it is refused, not executed.
@@ -54,7 +56,7 @@ def load_network(net: nn.Module, path: str | Path, parts: Sequence[str] | None =
             for each in (weights, expected)
         )
     check_fits(weights, expected, str(path), "the net of this run")
-    net.load_state_dict(weights, strict=False)
+    load_whole_state(net, weights, strict=False)
     left = net.state_dict().keys() - weights.keys()
     return sorted({".".join(key.split(".")[: 2 if key.startswith("head.") else 1]) for key in left})
 

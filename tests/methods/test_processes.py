@@ -10,6 +10,7 @@ from processes import on_processes
 from da.assemble import assemble
 from da.callbacks.seeding import SeedEachBatch
 from da.introduce import introduce
+from da.sharding import sharded, whole_state
 from da.stage import build_method, build_trainer, quiet
 
 pytestmark = pytest.mark.ddp
@@ -36,17 +37,21 @@ CASES = {
 }
 
 
-def trained(rank, world, names):
-    """Weights of the network after two epochs, by case; rows are dealt to so many processes."""
+def join_processes(rank, world):
+    """Let Lightning take this process for one that torchrun has started."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
     os.environ |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
-    return {name: weights(CASES[name], world) for name in names}
 
 
-def weights(overrides, world):
+def trained(rank, world, names, trainer="trainer=ddp_cpu"):
+    """Weights of the network after two epochs, by case; rows are dealt to so many processes."""
+    join_processes(rank, world)
+    return {name: weights((*CASES[name], *trainer.split(), f"trainer.devices={world}")) for name in names}
+
+
+def weights(overrides):
     quiet()
-    trainer = ("trainer=cpu",) if world == 1 else ("trainer=ddp_cpu", f"trainer.devices={world}")
-    cfg = config(*COMMON, *overrides, *trainer, "trainer.max_epochs=2", "trainer.limit_val_batches=0")
+    cfg = config(*COMMON, *overrides, "trainer.max_epochs=2", "trainer.limit_val_batches=0")
     torch.manual_seed(cfg.seed)
     data, net = assemble(cfg)
     for stage in ("pretrain", "method") if cfg.pretrain is not None else ("method",):
@@ -57,23 +62,61 @@ def weights(overrides, world):
         data.load(method.streams, method.evaluated)
         introduce(method, data)
         quick = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        build_trainer(cfg, ".", callbacks=[SeedEachBatch(cfg.seed)], **quick).fit(method, datamodule=data)
-    return {key: value.clone() for key, value in net.state_dict().items() if value.is_floating_point()}
+        trainer = build_trainer(cfg, ".", callbacks=[SeedEachBatch(cfg.seed)], **quick)
+        with sharded(trainer.strategy, cfg, method):
+            trainer.fit(method, datamodule=data)
+    return {key: value.clone() for key, value in whole_state(net).items() if value.is_floating_point()}
 
 
 @pytest.fixture(scope="module")
 def alone():
-    return {name: weights(overrides, 1) for name, overrides in CASES.items()}
+    return {name: weights((*overrides, "trainer=cpu")) for name, overrides in CASES.items()}
 
 
-@pytest.mark.parametrize(("world", "names"), [(2, list(CASES)), (4, ["mmd", "mcd", "shot", "atdoc", "can", "dann"])])
-def test_processes_train_the_weights_of_one(world, names, alone):
+FSDP = "trainer=fsdp trainer.accelerator=cpu trainer.precision=32-true optimizer.fused=false monitor=none"
+UNSHARDED = {
+    "mcd": "it updates several times a batch",
+    "wdgrl": "it updates several times a batch",
+    "shot": "it has a source stage; train that by itself",
+    "teachers": "it keeps a copy of the network",
+    "class queue": "it keeps a copy of the network",
+    "vat": "it differentiates within a step",
+}
+
+
+@pytest.mark.parametrize(
+    ("world", "names", "trainer"),
+    [
+        (2, list(CASES), "trainer=ddp_cpu"),
+        (4, ["mmd", "mcd", "shot", "atdoc", "can", "dann"], "trainer=ddp_cpu"),
+        (2, [name for name in CASES if name not in UNSHARDED], FSDP),
+    ],
+)
+def test_processes_train_the_weights_of_one(world, names, trainer, alone):
     wrong = {}
-    for of_rank in on_processes(world, trained, names):
+    for of_rank in on_processes(world, trained, names, trainer):
         for name in names:
             wrong[name] = max(float((of_rank[name][key] - value).abs().max()) for key, value in alone[name].items())
     print({name: gap for name, gap in wrong.items() if gap > 1e-5})
     assert {name: gap for name, gap in wrong.items() if gap > 1e-5} == {}
+
+
+def refusals(rank, world):
+    found = {}
+    for name in UNSHARDED:
+        try:
+            trained(rank, world, [name], FSDP)
+        except ValueError as error:
+            found[name] = str(error)
+    return found
+
+
+def test_weights_are_not_shared_where_that_would_train_others():
+    (said,) = on_processes(1, refusals)
+    assert said.keys() == UNSHARDED.keys()
+    for name, reason in UNSHARDED.items():
+        assert said[name].startswith("trainer=fsdp does not train method=")
+        assert reason in said[name]
 
 
 def error_of(rank, world):

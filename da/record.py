@@ -18,6 +18,8 @@ DATA_FILE = "data.json"
 """In a run's folder: its classes, what it takes to read new rows, and what was to be said about the data."""
 ENVIRONMENT_FILE = "environment.json"
 DIFF_FILE = "git.diff"
+VALIDATOR = "val/validator/"
+"""What the key of a validator's curve begins with, in metrics.csv and elsewhere."""
 PACKAGES = ("lambda-da", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
 MADE_BY_A_RUN = (
     "checkpoints",

@@ -7,9 +7,11 @@ table.md is made of all results.
 import csv
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from scipy.stats import spearmanr
 
@@ -22,6 +24,13 @@ HERE = Path(__file__).parent
 IDENTITY = ("data", "source", "target", "method", "seed", "epoch")
 KNOWN = {*IDENTITY, "oracle_target_acc", "config_hash"}
 BOUND = "target_only"  # it reads all target labels, so it is no candidate
+
+
+class Case(NamedTuple):
+    """An adapted option of a task, beside source-only."""
+
+    gain: float  # points of accuracy
+    preferred: frozenset[str]  # the validators that prefer it
 
 
 def collect(runs: Path, name: str) -> None:
@@ -135,6 +144,59 @@ def guard_row(name: str, found: Sequence[Task]) -> list[str]:
     ]
 
 
+def cases(found: Sequence[Task], names: Sequence[str]) -> list[Case]:
+    """Every adapted option of every task: its gain over source-only, and whether each validator prefers it."""
+    return [
+        Case(accuracy(o) - accuracy(plain(t)), frozenset(n for n, v in vote(o, plain(t), names).votes.items() if v > 0))
+        for t in found
+        for o in t.options
+        if o.method != BASELINE
+    ]
+
+
+def guarded(panel: Sequence[str], found: Sequence[Case]) -> list[float]:
+    """The gains where more than half of the panel prefers the adapted network, 0 elsewhere."""
+    return [case.gain if 2 * len(case.preferred.intersection(panel)) > len(panel) else 0.0 for case in found]
+
+
+def best_panel(found: Sequence[Case], names: Sequence[str]) -> tuple[str, ...]:
+    """The one or three validators that, voting, give the highest mean gain."""
+    panels = [panel for size in (1, 3) for panel in combinations(names, size)]
+    return max(panels, key=lambda panel: fmean(guarded(panel, found)))
+
+
+def panel_rows(of_data: Mapping[str, Sequence[Task]], names: Sequence[str]) -> list[list[str]]:
+    """Mean and worst gain on each data set under no guard, a perfect one, single validators, the panel, and others'."""
+    known = {data: cases(found, names) for data, found in of_data.items()}
+
+    def row(title: str, gains: Mapping[str, Sequence[float]]) -> list[str]:
+        return [title, *(f"{fmean(gain):+.1f}, {min(gain):+.1f}" for gain in gains.values())]
+
+    rows = [row(name, {data: guarded([name], found) for data, found in known.items()}) for name in names]
+    panel = [name for name in PANEL if name in names]
+    rows.append(row("**the guard's panel**", {data: guarded(panel, found) for data, found in known.items()}))
+    if len(known) > 1:
+        others = {
+            data: best_panel([case for other in known if other != data for case in known[other]], names)
+            for data in known
+        }
+        rows.append(
+            [
+                "best panel of the other data",
+                *(
+                    f"{fmean(gains):+.1f}, {min(gains):+.1f} ({', '.join(others[data])})"
+                    for data, gains in ((data, guarded(others[data], found)) for data, found in known.items())
+                ),
+            ]
+        )
+    rows.sort(key=lambda row: -sum(float(cell.split(",")[0]) for cell in row[1:]))
+    every = row("*every method kept*", {data: [case.gain for case in found] for data, found in known.items()})
+    perfect = row(
+        "*a guard that is always right*", {d: [max(c.gain, 0.0) for c in found] for d, found in known.items()}
+    )
+    return [perfect, every, *rows]
+
+
 def _interval(values: Sequence[float], form: str) -> str:
     found = interval(values)
     return format(found.mean, form) + ("" if found.half_width is None else f" ± {found.half_width:{form.lstrip('+')}}")
@@ -152,16 +214,22 @@ def page() -> str:
     counts = ", ".join(f"{name} ({len(found)} tasks)" for name, found in of_data.items())
     head = ["chosen by", "tasks", "Spearman", "accuracy", "to source_only", "to ORACLE", "tasks that lose > 1 point"]
     guard = ["data", "cases", "hurts, and flagged", "helps, and kept", "right", "gain", "guarded", "worst", "guarded"]
-    votes = ", ".join(name for name in PANEL if all(name in common_validators(task) for task in every))
+    names = sorted(set.intersection(*(set(common_validators(task)) for task in every)))
+    votes = ", ".join(name for name in PANEL if name in names)
     parts = [
         "# Which validator chooses well",
         f"Among the methods that read no target label, last weights, on {counts}. A method's score is its mean over "
         "the seeds; ± is the 95 % interval over the tasks.",
         table(head, validator_rows(every)),
-        *(f"## {name}\n\n{table(head, validator_rows(found))}" for name, found in of_data.items()),
+        *(f"## {name}\n\n{table(head, validator_rows(found))}" for name, found in of_data.items() if len(of_data) > 1),
         "# The guard against negative transfer",
         f"A case is a method on a task, against source_only of the same seeds. Those that vote: {votes}.",
         table(guard, [guard_row("all", every), *(guard_row(name, found) for name, found in of_data.items())]),
+        "## Who should vote",
+        "Mean gain over source_only, and the worst, in points, of all methods: each is taken where more than half of "
+        "those that vote prefer it. Only validators that every method has. The best panel of the other data is that of "
+        "one or three validators which gives most there, and nothing of it is chosen on the data of the column.",
+        table(["who votes", *of_data], panel_rows(of_data, names)),
     ]
     return "\n\n".join(parts) + "\n"
 

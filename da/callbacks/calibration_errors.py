@@ -5,9 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from da.transfer.calibration import Bins, brier_score, expected_calibration_error, reliability
-
-BINS = 15
+from da.transfer.calibration import BINS, Bins, brier_score, expected_calibration_error, reliability
 
 
 class CalibrationErrors(Metric):

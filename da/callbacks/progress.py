@@ -8,6 +8,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 
+from da.record import VALIDATOR
+
 
 class ProgressLines(Callback):
     """One line an epoch: batches done, the scores of some validators, time left. Never a target accuracy."""
@@ -27,7 +29,7 @@ class ProgressLines(Callback):
         scores = "  ".join(
             f"{key.rpartition('/')[2]} {float(value):.3f}"
             for key, value in sorted(trainer.callback_metrics.items())
-            if key.startswith("val/validator/") and key.rpartition("/")[2] in self.shown
+            if key.startswith(VALIDATOR) and key.rpartition("/")[2] in self.shown
         )
         left = seconds / done * (planned - done)
         print(f"{self.label}  epoch {done}/{planned}  {scores}  {seconds:.0f} s, {left:.0f} s left", flush=True)

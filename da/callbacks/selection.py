@@ -10,13 +10,14 @@ from torchmetrics import ConfusionMatrix, Metric
 
 from da.callbacks.calibration_errors import CalibrationErrors
 from da.callbacks.validation import Validation
+from da.record import VALIDATOR
 from da.types import HIDDEN, Encoded, Role
 from da.validators.base import Validator
 
 Weights = Literal["last", "selected", "start"]
 ORACLE = "oracle"
 """The selection metric that reads target labels."""
-VALIDATOR, NORMALISED = "val/validator/", "normalised/"
+NORMALISED = "normalised/"
 """What the names of validators stand behind in the history of a run."""
 
 

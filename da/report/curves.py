@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from da.record import VALIDATOR
 from da.report.figures import DPI, TEN, Floats, new_figure
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def curves_figure(metrics_csv: Path, path: Path) -> None:
         "cos(λ∇D, ∇L_S)": [key for key in curves if key.startswith("alignment/") and key.endswith("/cosine")],
         "what terms see": measures,
         "accuracy": [key for key in ("val/source_acc", "oracle/target_acc") if key in curves],
-        "validator, scaled to [0, 1]": [key for key in curves if key.startswith("val/validator/")],
+        "validator, scaled to [0, 1]": [key for key in curves if key.startswith(VALIDATOR)],
     }
     shown = {label: keys for label, keys in panels.items() if keys} or {"nothing was logged": []}
     heights = [max(2.3, 0.22 * len(keys)) for keys in shown.values()]  # a legend has a line for each
@@ -76,7 +77,7 @@ def _draw_curve(axes: "Axes", key: str, curve: _Curve, colour: str, dashes: str)
     steps, values, lost = curve
     label = key.removeprefix("train/").removeprefix("val/").removeprefix("alignment/").removesuffix("/ratio")
     label = label.removesuffix("/cosine")
-    if key.startswith("val/validator/") and len(values):
+    if key.startswith(VALIDATOR) and len(values):
         low, high = values.min(), values.max()
         label = f"{label.removeprefix('validator/')}: {low:.3g} to {high:.3g}"
         values = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from da.command import Parser, run_command
-from da.record import write_whole
+from da.record import VALIDATOR, write_whole
 
 GROUP = "config:names.method"
 """Runs are drawn as the mean and range of their method's."""
@@ -46,7 +46,7 @@ SECTIONS: dict[str, tuple[Lines | Bars | Pictures, ...]] = {
         Lines("cosine of the two gradients", r"alignment/.*/cosine"),
         Lines("accuracy of discriminators: 0.5 is that they can't tell", r"train/.*/accuracy"),
     ),
-    "Without target labels": (Lines("validators", r"val/validator/.*"), Lines("source accuracy", r"val/source_acc")),
+    "Without target labels": (Lines("validators", f"{VALIDATOR}.*"), Lines("source accuracy", r"val/source_acc")),
     "ORACLE: by target labels, for people": (
         Lines("target accuracy", r"oracle/target_acc"),
         Bars("target test accuracy, last weights", ("test/target_acc/last",)),

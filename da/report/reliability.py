@@ -5,9 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from da.report.figures import BLUE, DPI, ORANGE, new_figure
-from da.transfer.calibration import expected_calibration_error, reliability
-
-BINS = 15
+from da.transfer.calibration import BINS, expected_calibration_error, reliability
 
 
 def reliability_figure(logits: Tensor, y: Tensor, temperature: float, path: Path, rows: str) -> None:

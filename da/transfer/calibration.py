@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from scipy.optimize import brentq
 from torch import Tensor
 
+BINS = 15
+"""As many as the calibration error is usually reported with (Guo et al. 2017)."""
 COOLEST, HOTTEST = 1.0, 1e3
 """Temperatures between which TransCal looks: a network is cooled down, never heated up."""
 
@@ -19,7 +21,7 @@ class Bins(NamedTuple):
     accuracy: Float[Tensor, " b"]
 
 
-def reliability(p: Float[Tensor, "n c"], y: Int[Tensor, " n"], bins: int = 15) -> Bins:
+def reliability(p: Float[Tensor, "n c"], y: Int[Tensor, " n"], bins: int = BINS) -> Bins:
     """Return confidence and accuracy of rows in `bins` equal intervals (k/b, (k+1)/b] of their largest probability."""
     confidence, predicted = p.double().max(dim=1)
     of_bin = (confidence * bins).ceil().long().clamp(1, bins) - 1

@@ -51,6 +51,11 @@ class Seen(NamedTuple):
         """Predicted classes of the target rows."""
         return self.target.logits.argmax(dim=1)
 
+    @property
+    def same_classes(self) -> bool:
+        """Whether both domains, if there are two, have equally many classes."""
+        return self.source is None or self.source.logits.shape[1] == self.target.logits.shape[1]
+
     def need_source(self) -> Encoded:
         """Return the source's rows; a validator that `reads` the source is not asked without them."""
         assert self.source is not None

@@ -44,7 +44,7 @@ class NearestSource(Validator):
 
     def score(self, seen: Seen) -> Tensor:
         source = seen.need_source()
-        if source.logits.shape[1] != seen.target.logits.shape[1]:
+        if not seen.same_classes:
             return torch.tensor(math.nan)
         return nearest_agreement(seen.target.z.double(), seen.predicted, source.z.double(), source.y)
 

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from da.report.results import complete_runs, method_order
 from da.report.statistics import interval
 from da.select.choice import BASELINE, ENSEMBLE, Option, Task, Trained, choose, common_validators
-from da.select.guard import PANEL, Verdict, baseline, vote
+from da.select.guard import PANELS, Verdict, baseline, vote
 
 HERE = Path(__file__).parent
 IDENTITY = ("data", "source", "target", "method", "seed", "epoch")
@@ -146,11 +146,10 @@ def guard_row(name: str, found: Sequence[Task]) -> list[str]:
 
 def cases(found: Sequence[Task], names: Sequence[str]) -> list[Case]:
     """Every adapted option of every task: its gain over source-only, and whether each validator prefers it."""
+    compared = [(t, o, vote(o, plain(t), [names]).votes) for t in found for o in t.options if o.method != BASELINE]
     return [
-        Case(accuracy(o) - accuracy(plain(t)), frozenset(n for n, v in vote(o, plain(t), names).votes.items() if v > 0))
-        for t in found
-        for o in t.options
-        if o.method != BASELINE
+        Case(accuracy(o) - accuracy(plain(t)), frozenset(name for name, difference in votes.items() if difference > 0))
+        for t, o, votes in compared
     ]
 
 
@@ -173,8 +172,9 @@ def panel_rows(of_data: Mapping[str, Sequence[Task]], names: Sequence[str]) -> l
         return [title, *(f"{fmean(gain):+.1f}, {min(gain):+.1f}" for gain in gains.values())]
 
     rows = [row(name, {data: guarded([name], found) for data, found in known.items()}) for name in names]
-    panel = [name for name in PANEL if name in names]
-    rows.append(row("**the guard's panel**", {data: guarded(panel, found) for data, found in known.items()}))
+    for title, panel in zip(("the guard's panel", "where a run lacks those"), PANELS, strict=True):
+        gains = {data: guarded(panel, found) for data, found in known.items()}
+        rows.append(row(f"**{title}** ({', '.join(panel)})", gains))
     if len(known) > 1:
         others = {
             data: best_panel([case for other in known if other != data for case in known[other]], names)
@@ -215,7 +215,6 @@ def page() -> str:
     head = ["chosen by", "tasks", "Spearman", "accuracy", "to source_only", "to ORACLE", "tasks that lose > 1 point"]
     guard = ["data", "cases", "hurts, and flagged", "helps, and kept", "right", "gain", "guarded", "worst", "guarded"]
     names = sorted(set.intersection(*(set(common_validators(task)) for task in every)))
-    votes = ", ".join(name for name in PANEL if name in names)
     parts = [
         "# Which validator chooses well",
         f"Among the methods that read no target label, last weights, on {counts}. A method's score is its mean over "
@@ -223,7 +222,7 @@ def page() -> str:
         table(head, validator_rows(every)),
         *(f"## {name}\n\n{table(head, validator_rows(found))}" for name, found in of_data.items() if len(of_data) > 1),
         "# The guard against negative transfer",
-        f"A case is a method on a task, against source_only of the same seeds. Those that vote: {votes}.",
+        f"A case is a method on a task, against source_only of the same seeds. Who votes: {', '.join(PANELS[0])}.",
         table(guard, [guard_row("all", every), *(guard_row(name, found) for name, found in of_data.items())]),
         "## Who should vote",
         "Mean gain over source_only, and the worst, in points, of all methods: each is taken where more than half of "

@@ -11,9 +11,9 @@ from da.record import CONFIG_FILE
 from da.select.choice import BASELINE, Option, Task
 from da.settings import NOT_IDENTITY, PLACES
 
-PANEL = ("infomax", "bnm", "corr_c", "mano", "knn_agreement", "nearest_source", "class_ami", "reverse_validation")
-"""Validators that vote: those of them that both runs have. benchmarks/selection shows how often they are right."""
-
+PANELS = (("knn_agreement", "class_ami", "silhouette"), ("infomax", "bnm", "mano"))
+"""Validators that vote: those that both runs have, of the first group of which they have any. The second needs the
+predictions alone, and every run has it. benchmarks/selection shows how often they are right."""
 
 NOT_RECIPE = NOT_IDENTITY | {"method", "discrepancy", "pretrain", "validators", "selection_metric", "seed"}
 """Root options in which a method may differ from its baseline."""
@@ -42,35 +42,41 @@ def baseline(task: Task) -> Option | None:
     return max(found, key=lambda option: len(option.runs), default=None)
 
 
-def judge(option: Option, plain: Option, panel: Sequence[str] = PANEL) -> Verdict:
+def judge(option: Option, plain: Option) -> Verdict:
     """Compare an option with source-only, seed by seed, as `vote` does.
 
     Raises ValueError if they were not trained alike, too.
     """
-    verdict = vote(option, plain, panel)
+    verdict = vote(option, plain)
     seed = verdict.seeds[0]
     if other := differences_of_recipe(option.runs[seed].folder, plain.runs[seed].folder):
         raise ValueError(f"{option.name} and {plain.name} were trained with other {', '.join(other)}")
     return verdict
 
 
-def vote(option: Option, plain: Option, panel: Sequence[str] = PANEL) -> Verdict:
-    """Return how each validator of the panel compares an option with source-only, over the seeds that both have.
+def vote(option: Option, plain: Option, panels: Sequence[Sequence[str]] = PANELS) -> Verdict:
+    """Return how each validator of a panel compares an option with source-only, over the seeds that both have.
 
-    Raises ValueError if they have no seed, or no validator of the panel in common.
+    It is the first panel of which both have a validator. Raises ValueError if there is none, or no seed in common.
     """
     seeds = sorted(option.runs.keys() & plain.runs.keys())
     if not seeds:
         raise ValueError(f"{option.name} and {plain.name} have no seed in common")
+    for panel in panels:
+        if votes := _votes(option, plain, panel, seeds):
+            return Verdict(votes, tuple(seeds))
+    names = ", ".join(name for panel in panels for name in panel)
+    raise ValueError(f"{option.name} and {plain.name} have none of the scores {names} in common")
+
+
+def _votes(option: Option, plain: Option, panel: Sequence[str], seeds: Sequence[int]) -> dict[str, float]:
     votes = {}
     for name in panel:
         pairs = [(option.runs[seed].scores.get(name), plain.runs[seed].scores.get(name)) for seed in seeds]
         differences = [a - b for a, b in pairs if a is not None and b is not None]
         if len(differences) == len(seeds):
             votes[name] = fmean(differences)
-    if not votes:
-        raise ValueError(f"{option.name} and {plain.name} have none of the scores {', '.join(panel)} in common")
-    return Verdict(votes, tuple(seeds))
+    return votes
 
 
 def differences_of_recipe(a: Path, b: Path) -> list[str]:

@@ -8,9 +8,10 @@ from conftest import call
 
 from da.report.results import find_results
 from da.select.choice import choose, tasks
-from da.select.guard import PANEL, judge
+from da.select.guard import PANELS, judge
 from da.select.selection import selected
 
+PANEL, CERTAINTY = PANELS
 RIGHT = dict.fromkeys(PANEL, 0.5)
 
 
@@ -81,8 +82,8 @@ def test_what_lacks_the_score_is_named_and_not_compared(tmp_path):
         choose(task_of(tmp_path), ["snd"])
 
 
-@pytest.mark.parametrize(("worse", "chosen"), [(len(PANEL) // 2 - 1, "mmd"), (len(PANEL) // 2, "source_only")])
-def test_half_of_the_votes_against_it_bring_source_only_back(tmp_path, worse, chosen):
+@pytest.mark.parametrize(("worse", "chosen"), [(1, "mmd"), (2, "source_only")])
+def test_most_votes_against_it_bring_source_only_back(tmp_path, worse, chosen):
     write(tmp_path, "source_only", **RIGHT)
     scores = {name: 0.4 if i < worse else 0.6 for i, name in enumerate(PANEL)}
     write(tmp_path, "mmd", **scores, extra=1.0)
@@ -104,6 +105,18 @@ def test_the_guard_compares_the_same_seeds_and_a_tie_is_no_vote_for_it(tmp_path)
     assert verdict.seeds == (1, 2)
     assert verdict.votes == {"infomax": 0.5, "bnm": 0.0}
     assert not verdict.helps
+
+
+def test_certainty_votes_only_where_nothing_better_does(tmp_path):
+    write(tmp_path, "source_only", **RIGHT, **dict.fromkeys(CERTAINTY, 0.5))
+    write(tmp_path, "mmd", **dict.fromkeys(PANEL, 0.6), **dict.fromkeys(CERTAINTY, 0.4))
+    write(tmp_path, "mcc", **dict.fromkeys(CERTAINTY, 0.6))
+    plain, mmd, mcc = sorted(
+        task_of(tmp_path).options, key=lambda option: ("source_only", "mmd", "mcc").index(option.name)
+    )
+    assert judge(mmd, plain).votes.keys() == set(PANEL)
+    assert judge(mmd, plain).helps
+    assert judge(mcc, plain).votes.keys() == set(CERTAINTY)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +143,7 @@ def test_the_method_and_where_files_lie_are_no_difference_of_recipe(tmp_path):
     write(tmp_path, "mmd", **dict.fromkeys(PANEL, 0.7), config={"data": {"source": "a", "root": "elsewhere"}})
     write(tmp_path, "source_only", **RIGHT)
     task = task_of(tmp_path)
-    assert selected(task, choose(task, ["infomax"])).verdict.helps
+    assert selected(task, choose(task, [PANEL[0]])).verdict.helps
 
 
 def test_what_is_printed_names_the_choice_the_oracle_and_the_folders(tmp_path, capsys):

@@ -181,7 +181,8 @@ def page(suite: Suite) -> str:
     rows = read_rows(suite.results)
     planned = sum(len(suite.seeds) * (1 if row.once else len(suite.tasks)) for row in suite.methods.values())
     of = f"{len(rows)} of {planned} runs" if len(rows) != planned else f"{planned} runs"
-    facts = f"`da benchmark {suite.name}`: {of}, {len({row['seed'] for row in rows})} seeds"
+    seeds = len({row["seed"] for row in rows})
+    facts = f"`da benchmark {suite.name}`: {of}, {seeds} seed{'s' * (seeds != 1)}"
     steps = sorted({int(row["steps"]) for row in rows})
     facts += f", {'/'.join(map(str, steps))} steps, last epoch. Search for settings: {suite.search}."
     parts = [f"# {suite.title}", facts, *([suite.note] if suite.note else [])]

@@ -57,6 +57,12 @@ def combinations(words: Sequence[str]) -> list[list[str]]:
     return [list(chosen) for chosen in product(*choices)]
 
 
+def path_override(key: str, path: Path) -> str:
+    """Return the override that sets `key` to a path, whatever characters that has."""
+    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{quoted}'"
+
+
 def one_line(error: BaseException) -> str:
     """What an error of Hydra or OmegaConf says to a user, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

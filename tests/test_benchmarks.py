@@ -203,9 +203,8 @@ def test_the_table_of_the_validators_is_made_of_the_runs_and_these_are_runs_of_t
         for row in rows:
             stated = known[row["source"], row["target"], row["method"], row["seed"]]
             assert row["config_hash"] == stated["config_hash"]
-            if (
-                suite.name == "selection/office_caltech10" and int(row["epoch"]) == last
-            ):  # the validated rows are the test rows
+            # There, the validated rows are the test rows.
+            if suite.name == "selection/office_caltech10" and int(row["epoch"]) == last:
                 assert float(row["oracle_target_acc"]) == pytest.approx(float(stated["target_acc_last"]), abs=0.01)
 
 

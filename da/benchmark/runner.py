@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from da.benchmark.plan import Key, Run
+from da.compose import path_override
 from da.record import recorded
 
 LOG = "log.txt"
@@ -95,12 +96,11 @@ def _start(run: Run) -> BaseProcess:
     # One thread each, as threads of many runs fight for cores, and the same code as this process has.
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    place = str(run.folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-    arguments = ((*run.words, f"hydra.run.dir='{place}'"), environment, run.folder / LOG)
+    words = (*run.words, path_override("hydra.run.dir", run.folder.resolve()))
     # A process that was forked need not import PyTorch again, which takes longer than many a run on kept features.
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["da.benchmark.child"])
-    process = server.Process(target=_child, args=arguments)
+    process = server.Process(target=_child, args=(words, environment, run.folder / LOG))
     process.start()
     return process
 

@@ -11,7 +11,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from da.compose import one_line
+from da.compose import one_line, path_override
 from da.record import RESULTS_FILE, finished, recorded, shown
 from da.settings import check_settings, config_hash
 from da.sweep.endings import Ending, selected_score
@@ -75,8 +75,7 @@ def prepare(
 
 def _here(config: DictConfig) -> str:
     """Return the override that makes the place of the runs absolute: a worker of Ray stands where its head started."""
-    quoted = str(Path(str(config.hydra.sweep.dir)).absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return f"hydra.sweep.dir='{quoted}'"
+    return path_override("hydra.sweep.dir", Path(str(config.hydra.sweep.dir)).absolute())
 
 
 def load_job(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:

@@ -4,7 +4,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 from da.auto.plan import Candidate, Settings, candidates, read_settings, shortened
 from da.auto.search import Entry, Trial, halve
 from da.command import Parser, run_command
+from da.compose import compose_config, config_dir
+from da.select.guard import PANELS
 
 REPORT, MODEL, TRIALS = "auto.json", "model", "trials"
 """In the folder of a search: what it did, the run that it chose, and all runs."""
@@ -49,7 +51,6 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
 
     Raises what a source-only run raises, and ValueError for options that there are not.
     """
-    from da.compose import compose_config
     from da.report.results import find_results
     from da.report.tables import render
     from da.select.choice import choose, tasks
@@ -57,11 +58,9 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
     from da.settings import run_name
 
     given = [word.partition("=")[2] for word in words if word.startswith("run_dir=")]
-    words = [*(word for word in words if not word.startswith("run_dir=")), "validators=all", "figures=none"]
+    words = [*(word for word in words if not word.startswith("run_dir=")), "figures=none"]
     cfg = compose_config(words)
-    if settings.by not in cfg.validators:
-        raise ValueError(f"by={settings.by} is no validator; there are {', '.join(sorted(cfg.validators))}")
-    words.append(f"selection_metric={settings.by}")
+    words += [*_validators(settings.by, cfg.validators), f"selection_metric={settings.by}"]
     folder = Path(given[0]) if given else Path(cfg.runs) / run_name(cfg.names.data, "auto", cfg)
 
     def train(candidate: Candidate, part: float) -> Trial:
@@ -90,6 +89,14 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
 
     write_whole(folder / REPORT, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return content
+
+
+def _validators(by: str, there: Collection[str]) -> list[str]:
+    """The options that add those validators that decide and are not there: of the choice, and of the guard."""
+    known = sorted({*there, *(path.stem for path in Path(config_dir(), "validator").glob("*.yaml"))})
+    if by not in known:
+        raise ValueError(f"by={by} is no validator; there are {', '.join(known)}")
+    return [f"+validator@validators.{name}={name}" for name in sorted({by, *PANELS[0]}.difference(there))]
 
 
 def place(folder: Path, candidate: Candidate, part: float) -> Path:

@@ -7,6 +7,7 @@ from conftest import CONF, TOY, call, config, options
 
 from da.auto.plan import Candidate, Settings, candidates, read_settings, shortened
 from da.auto.search import Trial, halve
+from da.select.guard import PANELS
 from da.settings import config_hash
 from da.use import open_run
 
@@ -110,6 +111,8 @@ def test_a_search_leaves_a_model_that_can_be_used_and_a_report(searched):
     model = open_run(folder / "model")
     assert model.results["method"] == told["chosen"]
     assert model.results["target_labels"] == []
+    assert {*PANELS[0], settings().by} <= model.results["validators"].keys()  # they decide
+    assert "a_distance" not in model.results["validators"]  # a second an epoch, which decides nothing
     assert {(one["candidate"], one["part"]) for one in told["trials"]} >= {("source_only", 0.25), ("source_only", 1.0)}
     best = max(told["options_at_full_length"], key=lambda one: one["score"])
     assert best["method"] == told["chosen"] or told["chosen"] == "source_only"

@@ -60,6 +60,10 @@ def _results(folder: Path) -> dict[str, Any]:
     return results
 
 
+LATER = {"checkpoint_minutes": 10, "figures_every": None}
+"""Options that runs of earlier versions have not."""
+
+
 def _config(folder: Path, out: Path) -> DictConfig:
     """The configuration of the run, resolved as it was then, for another folder."""
     path = folder / CONFIG_FILE
@@ -69,7 +73,7 @@ def _config(folder: Path, out: Path) -> DictConfig:
     assert isinstance(cfg, DictConfig)
     cfg.pop("resume", None)  # what ckpt_path was called once
     own = {"run_dir": str(out.resolve()), "ckpt_path": "auto", "force": False}
-    return OmegaConf.merge(OmegaConf.create({"checkpoint_minutes": 10}), cfg, own)  # type: ignore[return-value]
+    return OmegaConf.merge(OmegaConf.create(LATER), cfg, own)  # type: ignore[return-value]
 
 
 def _same_weights(a: Path, b: Path) -> bool:

@@ -72,8 +72,9 @@ def _train_and_test(cfg: DictConfig, record: RunRecord, saved: Saved | None) -> 
     figures = _figures(cfg, data)
     if figures:
         figures.before(net)
+    further = [figures] if figures else []
     with _extra_loggers(cfg, folder) as loggers:
-        fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, meter, loggers, saved)
+        fitted = fit(cfg, "method", net, data, folder, cfg.selection_metric, meter, loggers, saved, further)
         times = meter.times()
         if figures:
             figures.after(fitted.method.net)
@@ -88,7 +89,7 @@ def _train_and_test(cfg: DictConfig, record: RunRecord, saved: Saved | None) -> 
         measured = describe(data, fitted.scores, fitted.trainer, labels, cost)
         log_test(fitted.trainer.loggers, measured)
         if figures:
-            figures.draw(fitted.scores, fitted.trainer.loggers, data.names())
+            figures.draw(fitted.scores, fitted.trainer.loggers)
     return measured
 
 
@@ -175,4 +176,4 @@ def _figures(cfg: DictConfig, data: DomainData) -> "Figures | None":
     # Imported here: matplotlib and scikit-learn take a second that a run without figures saves.
     from da.callbacks.figures import Figures
 
-    return Figures(data, Path(cfg.run_dir), cfg.figures)
+    return Figures(data, Path(cfg.run_dir), cfg.figures, cfg.figures_every)

@@ -15,6 +15,7 @@ NOT_IDENTITY = frozenset(
         "run_dir",
         "logger",
         "figures",
+        "figures_every",
         "monitor",
         "ckpt_path",
         "checkpoint_minutes",
@@ -40,6 +41,7 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "selection_metric": str,
     "figures": str,
+    "figures_every": (int, type(None)),
     "force": bool,
     "debug": bool,
     "runs": str,
@@ -81,6 +83,8 @@ def check_settings(cfg: DictConfig) -> None:
         raise ValueError(f"seed={cfg.seed} must not be negative")
     if cfg.figures not in FIGURES:
         raise ValueError(f"figures={cfg.figures}: expected one of {', '.join(FIGURES)}")
+    if cfg.figures_every is not None and (cfg.figures_every < 1 or cfg.figures == "none"):
+        raise ValueError(f"figures_every={cfg.figures_every} needs 1 epoch or more, and figures=tsne or pca to draw by")
 
 
 def config_hash(cfg: DictConfig) -> str:

@@ -58,8 +58,9 @@ def fit(
     meter: Meter,
     loggers: Sequence[Logger] = (),
     saved: Saved | None = None,
+    further: Sequence[pl.Callback] = (),
 ) -> Fitted:
-    """Train the method that the config holds under `stage`, from its beginning or from where it was saved."""
+    """Train the method that the config holds under `stage`, from its beginning or from where it was `saved`."""
     method = build_method(cfg, stage, net)
     data.load(method.streams, method.evaluated)
     introduce(method, data)
@@ -79,7 +80,7 @@ def fit(
         cfg,
         folder,
         callbacks=[
-            *(*averaging, scores, throughput, SeedEachBatch(cfg.seed), *monitors),
+            *(*averaging, scores, throughput, SeedEachBatch(cfg.seed), *monitors, *further),
             *(pruning(scores) if stage == "method" else []),
             *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), _selected(checkpoints, scores), last),
         ],

@@ -43,6 +43,7 @@ def test_a_wrong_option_is_named_with_its_value_and_what_would_do(override, mess
         ("seed=abc", "seed='abc' is of type str, expected int"),
         ("seed=-1", "seed=-1 must not be negative"),
         ("figures=umap", "figures=umap: expected one of tsne, pca, none"),
+        ("figures_every=0", "figures_every=0 needs 1 epoch or more"),
         ("+trainer.max_time=00:00:01:00", "trainer.max_time would end the run as if it were complete: max_minutes"),
         ("ckpt_path=3", "ckpt_path=3 is of type int, expected str or null"),
     ],

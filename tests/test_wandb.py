@@ -47,7 +47,7 @@ def key(item):
 
 def test_an_offline_run_holds_the_metrics_the_config_and_the_figures(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    cfg = config(*TOY, "figures=pca", "logger=wandb", run_dir=tmp_path)
+    cfg = config(*TOY, "figures=pca", "figures_every=1", "logger=wandb", run_dir=tmp_path)
     run(cfg)
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     logged, settings, exits = {}, {}, []
@@ -65,7 +65,7 @@ def test_an_offline_run_holds_the_metrics_the_config_and_the_figures(tmp_path, m
         columns = set(next(csv.reader(lines))) - {"step", "epoch"}
     assert columns <= set(logged)
     pictures = {tuple(name.split("/")[:2]) for name in logged if name.startswith("figures/")}
-    assert pictures == {("figures", name) for name in ("features", "confusion", "curves", "per_class")}
+    assert pictures == {("figures", name) for name in ("features", "confusion", "curves", "per_class", "epochs")}
     assert settings["method"]["terms"]["adversarial"]["feature_dim"] == 16
     assert settings["seed"] == 0
     assert exits == [0]

@@ -53,7 +53,7 @@ SECTIONS: dict[str, tuple[Lines | Bars | Pictures, ...]] = {
         Bars("target test accuracy, selected weights", ("test/target_acc/selected",)),
         Pictures(("figures/confusion", "figures/per_class")),
     ),
-    "Features": (Pictures(("figures/features", "figures/curves")),),
+    "Features": (Pictures(("figures/features", "figures/curves")), Pictures(("figures/epochs",))),
     "Cost": (Bars("seconds", ("cost/seconds",)), Bars("peak memory, MiB", ("cost/peak_memory_mib",))),
 }
 """The keys are those of metrics.csv (docs/pages/metrics.md)."""

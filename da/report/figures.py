@@ -46,11 +46,39 @@ def features_figure(
     t-SNE follows a PCA to 50 dimensions. Before and after have a projection each, so positions can't be compared
     between them. Rows that aren't finite are left out and counted.
     """
-    figure = new_figure(11.0, 9.5)
-    panels = figure.subplots(2, 2, squeeze=False)
-    colours = _class_colours(np.unique([*before.y_source, *before.y_target, *after.y_source, *after.y_target]).tolist())
-    for row, stage, features in zip(panels, ("before training", "after training"), (before, after), strict=True):
-        points, lost = _project(features, projection)
+    stages = {"before training": before, "after training": after}
+    _draw_features({name: (one, _project(one, projection)) for name, one in stages.items()}, path, projection, domains)
+
+
+def epoch_figure(
+    features: Features,
+    stage: str,
+    path: Path,
+    projection: Projection = "tsne",
+    domains: tuple[str, str] = ("", ""),
+    last: Floats | None = None,
+) -> Floats:
+    """Draw one moment of a training, as in `features_figure`; return the positions [n, 2].
+
+    With the positions of the `last` moment, of the same rows, the picture is one that moves little between the two:
+    t-SNE starts from them, principal components are turned and mirrored towards them.
+    """
+    projected = _project(features, projection, last)
+    _draw_features({stage: (features, projected)}, path, projection, domains)
+    return projected[0].xy
+
+
+def _draw_features(
+    stages: Mapping[str, tuple[Features, tuple[_Points, int]]],
+    path: Path,
+    projection: Projection,
+    domains: tuple[str, str],
+) -> None:
+    """A row for each stage, by domain and by class."""
+    figure = new_figure(11.0, 0.7 + 4.4 * len(stages))
+    panels = figure.subplots(len(stages), 2, squeeze=False)
+    colours = _class_colours(np.unique([y for f, _ in stages.values() for y in (*f.y_source, *f.y_target)]).tolist())
+    for row, (stage, (_, (points, lost))) in zip(panels, stages.items(), strict=True):
         for axes, by in zip(row, ("domain", "class"), strict=True):
             axes.set(xticks=[], yticks=[], title=f"{stage}, by {by}" + (f" ({lost} rows not finite)" if lost else ""))
             _scatter(axes, points, by, colours)
@@ -78,7 +106,8 @@ def _class_colours(classes: Sequence[int]) -> dict[int, str]:
     return dict(zip(known, palette, strict=False)) | ({-1: "#d0d0d0"} if len(known) < len(classes) else {})
 
 
-def _project(features: Features, projection: Projection) -> tuple[_Points, int]:
+def _project(features: Features, projection: Projection, last: Floats | None = None) -> tuple[_Points, int]:
+    from scipy.linalg import orthogonal_procrustes
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -92,12 +121,18 @@ def _project(features: Features, projection: Projection) -> tuple[_Points, int]:
     width = min(2 if projection == "pca" else 50, *z.shape)
     if len(z) < 5 or width < 2 or not z.std(axis=0).any():
         return _Points(np.zeros((len(z), 2)), y, is_target), int((~finite).sum())
+    start = last if last is not None and len(last) == len(z) and last.any() else None  # fewer rows may be finite now
     xy = PCA(width, random_state=0).fit_transform(z)
     if projection == "tsne":
         xy = xy / xy.std()
         perplexity = min(30.0, (len(z) - 1) / 3)
+        # From where points were, the usual exaggeration of 12 would throw them about; 4 ends at the same divergence.
+        init, exaggeration = ("pca", 12.0) if start is None else (start, 4.0)
         # 500 of the usual 1000 iterations: half the time, KL divergence 3 % higher
-        xy = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=0, n_jobs=1).fit_transform(xy)
+        options = {"perplexity": perplexity, "max_iter": 500, "random_state": 0, "n_jobs": 1}
+        xy = TSNE(init=init, early_exaggeration=exaggeration, **options).fit_transform(xy)
+    elif start is not None:
+        xy = xy @ orthogonal_procrustes(xy, start)[0]
     return _Points(xy, y, is_target), int((~finite).sum())
 
 

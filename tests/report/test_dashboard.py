@@ -30,10 +30,10 @@ def test_the_file_holds_every_panel(tmp_path, capsys):
 
 
 def test_every_pattern_matches_what_an_adversarial_run_logs_and_every_bar_is_there(tmp_path):
-    run(config(*TOY, "method=dann", "monitor.every=1", "figures=pca", run_dir=tmp_path))
+    run(config(*TOY, "method=dann", "monitor.every=1", "figures=pca", "figures_every=1", run_dir=tmp_path))
     with (tmp_path / "metrics.csv").open() as lines:
         keys = next(csv.reader(lines))
-    drawn = {f"figures/{path.stem}" for path in (tmp_path / "figures").glob("*.png")}
+    drawn = {f"figures/{path.stem}" for path in (tmp_path / "figures").glob("*")}
     for panel in (panel for panels in SECTIONS.values() for panel in panels):
         match panel:
             case Lines(_, pattern):

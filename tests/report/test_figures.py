@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from da.report.curves import curves_figure
-from da.report.figures import Features, confusion_figure, features_figure, per_class_figure
+from da.report.figures import Features, confusion_figure, epoch_figure, features_figure, per_class_figure
 
 
 @pytest.fixture
@@ -50,6 +50,23 @@ def test_the_same_features_give_the_same_figure(tmp_path):
     for name in ("a.png", "b.png"):
         features_figure(features(), features(), tmp_path / name, "tsne")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("projection", ["pca", "tsne"])
+def test_from_epoch_to_epoch_the_points_stay_where_they_are_as_far_as_can_be(path, projection):
+    """Features that are mirrored and stretched are drawn where they were; by themselves they would be elsewhere."""
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 6, 120)
+    z = (rng.normal(size=(120, 8)) + 6 * rng.normal(size=(6, 8))[y]) * np.r_[3, np.ones(7)]
+    first = epoch_figure(Features(z[:60], y[:60], z[60:], y[60:]), "after epoch 1", path, projection)
+    z = z * np.r_[-1, np.linspace(0.5, 1.5, 7)] + 0.3 * rng.normal(size=z.shape)
+    again = Features(z[:60], y[:60], z[60:], y[60:])
+    close, alone = (epoch_figure(again, "after epoch 2", path, projection, last=last) for last in (first, None))
+    moved, elsewhere = (np.linalg.norm(xy - first) / np.linalg.norm(first) for xy in (close, alone))
+    assert moved < 0.4 < 0.5 < elsewhere
+    lost = again._replace(z_source=np.where(np.arange(60)[:, None] < 3, np.nan, again.z_source))
+    assert len(epoch_figure(lost, "after epoch 3", path, projection, last=close)) == 117
+    assert is_drawn(path)
 
 
 def test_curves_of_a_run_are_drawn(path, tmp_path):

@@ -1,7 +1,7 @@
 """Which validator to trust, and how often the guard is right: python benchmarks/selection/tables.py [RUNS NAME].
 
-With RUNS, a folder of runs with validators=all, results/NAME.csv is written of them first: a row an epoch of each run.
-table.md is made of all results.
+With RUNS, a folder of runs with validators=all, results/NAME.csv is brought up to date with them first: a row an epoch
+of each run. table.md is made of all results.
 """
 
 import csv
@@ -11,18 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scipy.stats import spearmanr
 
 from da.report.results import complete_runs, method_order
 from da.report.statistics import interval
 from da.select.choice import BASELINE, ENSEMBLE, Option, Task, Trained, choose, common_validators
-from da.select.guard import PANELS, Verdict, baseline, vote
+from da.select.guard import PANELS, baseline, vote
 
 HERE = Path(__file__).parent
 IDENTITY = ("data", "source", "target", "method", "seed", "epoch")
 KNOWN = {*IDENTITY, "oracle_target_acc", "config_hash"}
+BEST_OF_OTHERS = "best panel of the other data"
 BOUND = "target_only"  # it reads all target labels, so it is no candidate
 
 
@@ -34,28 +35,42 @@ class Case(NamedTuple):
 
 
 def collect(runs: Path, name: str) -> None:
-    """Write results/NAME.csv. Accuracies are fractions, of the target rows that are scored at validations."""
-    rows = []
+    """Bring results/NAME.csv up to date: rows of runs that are not below `runs` stay.
+
+    Accuracies are fractions, of the target rows that are scored at validations.
+    """
+    file = HERE / "results" / f"{name}.csv"
+    of_run: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in read(file):
+        of_run[row["config_hash"]].append({key: value for key, value in row.items() if value})
     for raw in complete_runs(runs):
-        for epoch in raw["epochs"]:
-            scores = {**epoch["validators"], "oracle_target_acc": epoch["oracle"]["target_acc"]}
-            numbers = {key: f"{value:.6g}" for key, value in scores.items() if value is not None}
-            identity = {**{key: raw[key] for key in IDENTITY[:-1]}, "epoch": epoch["epoch"]}
-            rows.append({**identity, **numbers, "config_hash": raw["config_hash"]})
-    rows.sort(key=lambda r: (r["source"], r["target"], method_order(r["method"]), r["seed"], r["epoch"]))
+        of_run[raw["config_hash"]] = [_epoch(raw, epoch) for epoch in raw["epochs"]]
+    rows = [row for own in of_run.values() for row in own]
+    rows.sort(key=lambda r: (r["source"], r["target"], method_order(r["method"]), int(r["seed"]), int(r["epoch"])))
     validators = sorted({key for row in rows for key in row} - KNOWN)
-    (HERE / "results").mkdir(exist_ok=True)
-    with (HERE / "results" / f"{name}.csv").open("w", newline="") as file:
+    file.parent.mkdir(exist_ok=True)
+    with file.open("w", newline="") as opened:
         columns = [*IDENTITY, "oracle_target_acc", *validators, "config_hash"]
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(opened, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _epoch(raw: Mapping[str, Any], epoch: Mapping[str, Any]) -> dict[str, str]:
+    scores = {**epoch["validators"], "oracle_target_acc": epoch["oracle"]["target_acc"]}
+    numbers = {key: f"{value:.6g}" for key, value in scores.items() if value is not None}
+    identity = {**{key: raw[key] for key in IDENTITY[:-1]}, "epoch": epoch["epoch"], "config_hash": raw["config_hash"]}
+    return {**{key: str(value) for key, value in identity.items()}, **numbers}
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text().splitlines())) if file.exists() else []
 
 
 def tasks(file: Path) -> list[Task]:
     """The tasks of a data set, with the last epoch of every run that reads no target label."""
     of_task: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in csv.DictReader(file.read_text().splitlines()):
+    for row in read(file):
         if row["method"] != BOUND:
             of_task[f"{row['source']}→{row['target']}"].append(row)
     return [_task(file.stem, name, rows) for name, rows in of_task.items()]
@@ -121,29 +136,6 @@ def validator_rows(found: Sequence[Task]) -> list[list[str]]:
     return sorted(rows, key=lambda row: -float(row[3]))
 
 
-def judged(found: Sequence[Task]) -> list[tuple[Task, Option, Verdict]]:
-    """Every adapted option of every task, beside source-only."""
-    return [(t, o, vote(o, plain(t))) for t in found for o in t.options if o.method != BASELINE]
-
-
-def guard_row(name: str, found: Sequence[Task]) -> list[str]:
-    """How often the guard is right about adaptation that hurts or helps, and what it costs or saves."""
-    cases = [(accuracy(o) - accuracy(plain(t)), verdict.helps) for t, o, verdict in judged(found)]
-    hurts = [kept for gain, kept in cases if gain < 0]
-    helps = [kept for gain, kept in cases if gain >= 0]
-    return [
-        name,
-        str(len(cases)),
-        f"{sum(not kept for kept in hurts)} of {len(hurts)}",
-        f"{sum(helps)} of {len(helps)}",
-        f"{100 * fmean(kept == (gain >= 0) for gain, kept in cases):.0f} %",
-        f"{fmean(gain for gain, _ in cases):+.1f}",
-        f"{fmean(gain if kept else 0.0 for gain, kept in cases):+.1f}",
-        f"{min(gain for gain, _ in cases):+.1f}",
-        f"{min(gain if kept else 0.0 for gain, kept in cases):+.1f}",
-    ]
-
-
 def cases(found: Sequence[Task], names: Sequence[str]) -> list[Case]:
     """Every adapted option of every task: its gain over source-only, and whether each validator prefers it."""
     compared = [(t, o, vote(o, plain(t), [names]).votes) for t in found for o in t.options if o.method != BASELINE]
@@ -153,9 +145,31 @@ def cases(found: Sequence[Task], names: Sequence[str]) -> list[Case]:
     ]
 
 
+def keeps(panel: Sequence[str], case: Case) -> bool:
+    """Whether more than half of the panel prefers the adapted network."""
+    return 2 * len(case.preferred.intersection(panel)) > len(panel)
+
+
 def guarded(panel: Sequence[str], found: Sequence[Case]) -> list[float]:
-    """The gains where more than half of the panel prefers the adapted network, 0 elsewhere."""
-    return [case.gain if 2 * len(case.preferred.intersection(panel)) > len(panel) else 0.0 for case in found]
+    """The gains of what the panel keeps, 0 elsewhere."""
+    return [case.gain if keeps(panel, case) else 0.0 for case in found]
+
+
+def guard_row(name: str, found: Sequence[Task]) -> list[str]:
+    """How often the guard is right about adaptation that hurts or helps, and what it costs or saves."""
+    panel = PANELS[0]
+    known = cases(found, panel)
+    hurts, helps = ([case for case in known if (case.gain < 0) == negative] for negative in (True, False))
+    flagged, kept = sum(not keeps(panel, case) for case in hurts), sum(keeps(panel, case) for case in helps)
+    gains, after = [case.gain for case in known], guarded(panel, known)
+    return [
+        name,
+        str(len(known)),
+        f"{flagged} of {len(hurts)}",
+        f"{kept} of {len(helps)}",
+        f"{100 * (flagged + kept) / len(known):.0f} %",
+        *(f"{value:+.1f}" for value in (fmean(gains), fmean(after), min(gains), min(after))),
+    ]
 
 
 def best_panel(found: Sequence[Case], names: Sequence[str]) -> tuple[str, ...]:
@@ -168,33 +182,30 @@ def panel_rows(of_data: Mapping[str, Sequence[Task]], names: Sequence[str]) -> l
     """Mean and worst gain on each data set under no guard, a perfect one, single validators, the panel, and others'."""
     known = {data: cases(found, names) for data, found in of_data.items()}
 
-    def row(title: str, gains: Mapping[str, Sequence[float]]) -> list[str]:
-        return [title, *(f"{fmean(gain):+.1f}, {min(gain):+.1f}" for gain in gains.values())]
+    def under(panel: Sequence[str]) -> dict[str, list[float]]:
+        return {data: guarded(panel, found) for data, found in known.items()}
 
-    rows = [row(name, {data: guarded([name], found) for data, found in known.items()}) for name in names]
+    gains = {name: under([name]) for name in names}
     for title, panel in zip(("the guard's panel", "where a run lacks those"), PANELS, strict=True):
-        gains = {data: guarded(panel, found) for data, found in known.items()}
-        rows.append(row(f"**{title}** ({', '.join(panel)})", gains))
+        gains[f"**{title}** ({', '.join(panel)})"] = under(panel)
+    notes: dict[str, str] = {}
     if len(known) > 1:
         others = {
             data: best_panel([case for other in known if other != data for case in known[other]], names)
             for data in known
         }
-        rows.append(
-            [
-                "best panel of the other data",
-                *(
-                    f"{fmean(gains):+.1f}, {min(gains):+.1f} ({', '.join(others[data])})"
-                    for data, gains in ((data, guarded(others[data], found)) for data, found in known.items())
-                ),
-            ]
-        )
-    rows.sort(key=lambda row: -sum(float(cell.split(",")[0]) for cell in row[1:]))
-    every = row("*every method kept*", {data: [case.gain for case in found] for data, found in known.items()})
-    perfect = row(
-        "*a guard that is always right*", {d: [max(c.gain, 0.0) for c in found] for d, found in known.items()}
-    )
-    return [perfect, every, *rows]
+        notes = {data: f" ({', '.join(panel)})" for data, panel in others.items()}
+        gains[BEST_OF_OTHERS] = {data: guarded(others[data], found) for data, found in known.items()}
+    ranked = sorted(gains, key=lambda title: -sum(map(fmean, gains[title].values())))
+    gains["*every method kept*"] = {data: [case.gain for case in found] for data, found in known.items()}
+    gains["*a guard that is always right*"] = {d: [max(c.gain, 0.0) for c in found] for d, found in known.items()}
+
+    def cell(title: str, data: str) -> str:
+        own = gains[title][data]
+        return f"{fmean(own):+.1f}, {min(own):+.1f}" + (notes.get(data, "") if title == BEST_OF_OTHERS else "")
+
+    bounds = ["*a guard that is always right*", "*every method kept*"]
+    return [[title, *(cell(title, data) for data in known)] for title in (*bounds, *ranked)]
 
 
 def _interval(values: Sequence[float], form: str) -> str:

@@ -98,7 +98,7 @@ def calibrate(
 
 def _transcal(z_s: "Tensor", logits_s: "Tensor", y: "Tensor", z_t: "Tensor", logits_t: "Tensor") -> tuple[float, str]:
     from da.transfer.calibration import transcal
-    from da.transfer.probes import domain_odds
+    from da.transfer.probes import domain_log_odds
     from da.transfer.teachers import fit_temperature
 
     try:
@@ -107,7 +107,8 @@ def _transcal(z_s: "Tensor", logits_s: "Tensor", y: "Tensor", z_t: "Tensor", log
         source_temperature = 1.0
     confidence = float((logits_s / source_temperature).softmax(dim=1).amax(dim=1).mean())
     right = (logits_s.argmax(dim=1) == y).double()
-    found = transcal(logits_t, right, domain_odds(z_s, z_t, min(5, len(z_s), len(z_t))), confidence)
+    odds = domain_log_odds(z_s, z_t, min(5, len(z_s), len(z_t)))[: len(z_s)].exp()
+    found = transcal(logits_t, right, odds, confidence)
     said = f"TransCal: target accuracy estimated as {found.accuracy:.1%}, weights to the power of {found.meta:g}"
     return found.temperature, said
 

@@ -11,6 +11,8 @@ import pytest
 from conftest import call, config, options
 from omegaconf import OmegaConf
 
+from da.auto.cli import training_words
+from da.auto.plan import candidates, read_settings, shortened
 from da.benchmark.plan import Key, plan
 from da.benchmark.suite import find_suite, read_rows, suite_names, task_name
 from da.benchmark.tables import page
@@ -187,6 +189,40 @@ def test_a_ranking_gives_its_scores_again(tmp_path):
         assert bool(row[score]) == bool(again[score])
         if row[score]:
             assert float(again[score]) == pytest.approx(float(row[score]), rel=0.02, abs=0.01), score
+
+
+AUTO = ROOT / "benchmarks/auto"
+
+
+def test_the_table_of_the_searches_is_made_of_their_results_and_these_are_of_the_configs_as_they_are():
+    runner = load(AUTO / "run.py")
+    rows = runner.read(AUTO / "results.csv")
+    assert (AUTO / "table.md").read_text() == runner.page(rows)
+    found = {(row["suite"], row["task"], int(row["seed"])): row for row in rows}
+    wanted = {search.key: search for search in runner.searches(runner.SUITES, Path("runs"), [0])}
+    assert len(rows) == len(found)
+    assert found.keys() == wanted.keys()
+    settings, _ = read_settings([])
+    assert {row["validator"] for row in rows} == {settings.by}
+    for key in sorted(wanted)[::8]:
+        _, words = training_words(settings, wanted[key].words)
+        (chosen,) = [one for one in candidates(settings, words) if one.name == found[key]["chosen"]]
+        assert config_hash(shortened([*words, *chosen.words], 1.0, Path("runs"))) == found[key]["config_hash"]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="DA_DATA_ROOT names no folder")
+def test_a_search_comes_out_again(tmp_path, monkeypatch):
+    runner = load(AUTO / "run.py")
+    every = runner.searches(["office_caltech10_surf"], tmp_path, [0])
+    (again,) = [search for search in every if search.key[1] == "dslr-webcam"]
+    print(runner.do(again, 1))
+    (row,) = [
+        row for row in runner.read(AUTO / "results.csv") if tuple(row[k] for k in ("suite", "task")) == again.key[:2]
+    ]
+    found = runner.found(again)
+    assert float(found["auto"]) == pytest.approx(float(row["auto"]), abs=0.02)
+    assert float(found["source_only"]) == pytest.approx(float(row["source_only"]), abs=0.02)
 
 
 SELECTION = ROOT / "benchmarks/selection"

@@ -4,10 +4,12 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig
 
 from da.auto.plan import Candidate, Settings, candidates, read_settings, shortened
 from da.auto.search import Entry, Trial, halve
@@ -58,9 +60,7 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
     from da.settings import run_name
 
     given = [word.partition("=")[2] for word in words if word.startswith("run_dir=")]
-    words = [*(word for word in words if not word.startswith("run_dir=")), "figures=none"]
-    cfg = compose_config(words)
-    words += [*_validators(settings.by, cfg.validators), f"selection_metric={settings.by}"]
+    cfg, words = training_words(settings, words)
     folder = Path(given[0]) if given else Path(cfg.runs) / run_name(cfg.names.data, "auto", cfg)
 
     def train(candidate: Candidate, part: float) -> Trial:
@@ -91,12 +91,20 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def _validators(by: str, there: Collection[str]) -> list[str]:
-    """The options that add those validators that decide and are not there: of the choice, and of the guard."""
-    known = sorted({*there, *(path.stem for path in Path(config_dir(), "validator").glob("*.yaml"))})
-    if by not in known:
-        raise ValueError(f"by={by} is no validator; there are {', '.join(known)}")
-    return [f"+validator@validators.{name}={name}" for name in sorted({by, *PANELS[0]}.difference(there))]
+def training_words(settings: Settings, words: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """Return the config of these options of `da train`, and the options that all candidates have.
+
+    These add the validators that decide and that the config lacks: of the choice, and of the guard. Raises ValueError
+    for a validator that there is not.
+    """
+    words = [*(word for word in words if not word.startswith("run_dir=")), "figures=none"]
+    cfg = compose_config(words)
+    known = sorted({*cfg.validators, *(path.stem for path in Path(config_dir(), "validator").glob("*.yaml"))})
+    if settings.by not in known:
+        raise ValueError(f"by={settings.by} is no validator; there are {', '.join(known)}")
+    missing = sorted({settings.by, *PANELS[0]}.difference(cfg.validators))
+    added = [f"+validator@validators.{name}={name}" for name in missing]
+    return cfg, [*words, *added, f"selection_metric={settings.by}"]
 
 
 def place(folder: Path, candidate: Candidate, part: float) -> Path:

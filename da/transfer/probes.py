@@ -44,10 +44,11 @@ def linear_probe(z: Float[Tensor, "n d"], y: Int[Tensor, " n"], folds: int = 5, 
 
     ValueError for a class with fewer rows than folds.
     """
-    return float((_predicted(z.double().numpy(), y.numpy(), folds, seed) == y.numpy()).mean())
+    labels = y.numpy()
+    found = cross_val_predict(_classifier(), z.double().numpy(), labels, cv=_cut(labels, folds, seed))
+    return float((found == labels).mean())
 
 
-@one_thread
 def proxy_a_distance(
     z_s: Float[Tensor, "n d"],
     z_t: Float[Tensor, "m d"],
@@ -57,40 +58,53 @@ def proxy_a_distance(
 ) -> Distance:
     """2 (1 - 2 e), e being the error of telling the domains apart: about 0 for equal ones, 2 for disjoint ones.
 
-    Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006. The classifier is logistic
-    regression, judged on rows it did not see; e is the mean of both domains' errors, so n and m may differ. Its
-    interval is that of the judged rows (normal), not of another training. The value may fall below 0: where there is
-    nothing to tell, the classifier is wrong as often as not. `weights` are those of the source's rows, in training and
-    in judging: such as make its classes as frequent as the target's.
+    Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006. The classifier is that of
+    `domain_log_odds`, judged on rows it did not see; see `distance_of`. `weights` are those of the source's rows, in
+    training and in judging: such as make its classes as frequent as the target's.
     """
-    features = np.concatenate([z_s.double().numpy(), z_t.double().numpy()])
-    domain = np.repeat([0, 1], [len(z_s), len(z_t)])
-    w = None if weights is None else np.append(weights.double().numpy() / float(weights.mean()), np.ones(len(z_t)))
-    wrong = _predicted(features, domain, folds, seed, w) != domain
-    shares = [(np.ones(len(domain)) if w is None else w)[domain == d] for d in (0, 1)]
-    shares = [share / share.sum() for share in shares]
-    errors = [min(share @ wrong[domain == d], 1.0) for d, share in enumerate(shares)]  # more by rounding only
-    variance = sum(e * (1 - e) * (share @ share) for e, share in zip(errors, shares, strict=True)) / 4
-    value, half = 2 * (1 - sum(errors)), 4 * norm.ppf(0.975) * variance**0.5
-    return Distance(float(value), float(value - half), float(value + half))
+    return distance_of(domain_log_odds(z_s, z_t, folds, seed, weights), len(z_s), weights)
+
+
+def distance_of(log_odds: Float[Tensor, " rows"], n: int, weights: Float[Tensor, " n"] | None = None) -> Distance:
+    """Return the A-distance that log odds of the target give, at n rows of the source and then rows of the target.
+
+    e is the mean of both domains' errors, so their numbers of rows may differ. Its interval is that of the judged rows
+    (normal), not of another training. The value may fall below 0: where there is nothing to tell, the classifier is
+    wrong as often as not.
+    """
+    ones = torch.ones(len(log_odds) - n, dtype=torch.float64)
+    w_s = torch.ones(n, dtype=torch.float64) if weights is None else weights.double()
+    # An error of 1 is exceeded by rounding only.
+    pairs = [(w / w.sum(), wrong.double()) for w, wrong in ((w_s, log_odds[:n] > 0), (ones, log_odds[n:] <= 0))]
+    errors = [min(float(share @ wrong), 1.0) for share, wrong in pairs]
+    variance = sum(e * (1 - e) * float(share @ share) for e, (share, _) in zip(errors, pairs, strict=True)) / 4
+    value, half = 2 * (1 - sum(errors)), 4 * float(norm.ppf(0.975)) * variance**0.5
+    return Distance(value, value - half, value + half)
 
 
 @one_thread
-def domain_odds(
-    z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"], folds: int = 5, seed: int = 0
-) -> Float[Tensor, " n"]:
-    """Odds of the target at each source row, by a classifier of the domains that was fitted on the other folds.
+def domain_log_odds(
+    z_s: Float[Tensor, "n d"],
+    z_t: Float[Tensor, "m d"],
+    folds: int = 5,
+    seed: int = 0,
+    weights: Float[Tensor, " n"] | None = None,
+) -> Float[Tensor, " rows"]:
+    """Log odds of the target at each row of both domains, by a classifier that was fitted on the other folds.
 
-    Both domains weigh the same in it, however many rows they have, so the odds estimate the ratio of the densities
-    p_t / p_s (Bickel et al. 2007). Logistic regression on standardised features. ValueError for a domain with fewer
-    rows than folds.
+    Logistic regression on standardised features. Both domains weigh the same in it, however many rows they have, so
+    the odds estimate the ratio of the densities p_t / p_s (Bickel et al. 2007). `weights` are those of the source's
+    rows. ValueError for a domain with fewer rows than folds.
     """
     features = np.concatenate([z_s.double().numpy(), z_t.double().numpy()])
     domain = np.repeat([0, 1], [len(z_s), len(z_t)])
     # Odds show where the fit stops, labels hardly do: with 1e-4, rounding of the features moved risks in the 4th digit.
     classifier, cut = _classifier(tolerance=1e-6), _cut(domain, folds, seed)
-    log_odds = cross_val_predict(classifier, features, domain, cv=cut, method="decision_function")
-    return torch.from_numpy(log_odds[: len(z_s)]).exp()
+    w = None if weights is None else np.append(weights.double().numpy() / float(weights.mean()), np.ones(len(z_t)))
+    weighed = {} if w is None else {"logisticregression__sample_weight": w}
+    return torch.from_numpy(
+        cross_val_predict(classifier, features, domain, cv=cut, method="decision_function", params=weighed)
+    )
 
 
 @one_thread
@@ -112,12 +126,3 @@ def _cut(labels: np.ndarray, folds: int, seed: int) -> StratifiedKFold:
     if (fewest := np.unique(labels, return_counts=True)[1].min()) < folds:
         raise ValueError(f"{folds} folds need {folds} rows of every class or domain; one has {fewest}")
     return StratifiedKFold(folds, shuffle=True, random_state=seed)
-
-
-def _predicted(
-    features: np.ndarray, labels: np.ndarray, folds: int, seed: int, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """The label of every row by a classifier fitted on the other folds, where rows may weigh."""
-    cut = _cut(labels, folds, seed)
-    weighed = {} if weights is None else {"logisticregression__sample_weight": weights}
-    return np.asarray(cross_val_predict(_classifier(), features, labels, cv=cut, params=weighed))

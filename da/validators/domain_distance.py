@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from da.discrepancies.mmd import mmd2
-from da.transfer.probes import proxy_a_distance
+from da.transfer.probes import distance_of
 from da.validators.base import BOTH, Seen, Validator
+from da.validators.weighted_risk import domain_log_odds_of
 
 
 class Mmd(Validator):
@@ -32,8 +33,8 @@ class ADistance(Validator):
     """Minus the proxy A-distance of the features of held-out source rows and target rows (Ben-David et al. 2006).
 
     `da.transfer.probes.proxy_a_distance`: -2 where a linear classifier tells the domains apart without an error, about
-    0 where it can't. It looks at no prediction. A classifier a fold at each validation: its time grows with rows times
-    features. NaN for a domain of one row.
+    0 where it can't. It looks at no prediction. A classifier a fold at each validation, that of `Iwcv`: its time grows
+    with rows times features. NaN for a domain of one row.
 
     Args:
         folds: of the domain classifier; no more than there are rows of a domain.
@@ -45,9 +46,10 @@ class ADistance(Validator):
         self.folds = folds
 
     def score(self, seen: Seen) -> Tensor:
-        z_s, z_t = seen.need_source().z.cpu(), seen.target.z.cpu()
-        folds = min(self.folds, len(z_s), len(z_t))
-        return torch.tensor(-proxy_a_distance(z_s, z_t, folds).value if folds > 1 else math.nan)
+        log_odds = domain_log_odds_of(seen, self.folds)
+        if log_odds is None:
+            return torch.tensor(math.nan)
+        return torch.tensor(-distance_of(log_odds, len(seen.need_source().z)).value)
 
     def bounds(self, seen: Seen) -> tuple[float, float]:
         return -2.0, 2.0

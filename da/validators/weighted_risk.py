@@ -8,25 +8,33 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from da.transfer.probes import domain_odds
+from da.transfer.probes import domain_log_odds
 from da.validators.base import BOTH, Seen, Validator
 
 LEAST_VARIANCE = 1e-6
 """Of the weights, in what divides by it: where the domains are alike, their variance is that of the classifier."""
 
 
+def domain_log_odds_of(seen: Seen, folds: int) -> Float[Tensor, " rows"] | None:
+    """Return `da.transfer.probes.domain_log_odds` of the rows seen, fitted once a validation; None for too few rows."""
+    z_s, z_t = seen.need_source().z.cpu(), seen.target.z.cpu()
+    folds = min(folds, len(z_s), len(z_t))
+    if folds < 2:
+        return None
+    return seen.once(f"domain_log_odds {folds}", lambda: domain_log_odds(z_s, z_t, folds))
+
+
 def weighted_losses(seen: Seen, folds: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]] | None:
     """Return weights p_t / p_s and weighted cross-entropies of the source rows, in float64; None for too few rows.
 
-    The domain classifier is logistic regression on standardised features. You et al. fit theirs to the source's
-    training rows and ask it of held-out ones. Here there are only held-out rows: each gets its weight from a
-    classifier that was fitted to the other folds, and so has not seen it either.
+    The weights are the odds of `domain_log_odds`. You et al. fit their domain classifier to the source's training rows
+    and ask it of held-out ones. Here there are only held-out rows: each gets its weight from a classifier that was
+    fitted to the other folds, and so has not seen it either.
     """
-    source = seen.need_source()
-    folds = min(folds, len(source.z), len(seen.target.z))
-    if folds < 2:
+    source, log_odds = seen.need_source(), domain_log_odds_of(seen, folds)
+    if log_odds is None:
         return None
-    weights = seen.once(f"domain_odds {folds}", lambda: domain_odds(source.z.cpu(), seen.target.z.cpu(), folds))
+    weights = log_odds[: len(source.z)].exp()
     losses = F.cross_entropy(source.logits.double(), source.y, reduction="none").cpu()
     return weights, weights * losses
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
@@ -147,11 +148,13 @@ def _job(cfg: DictConfig) -> Outcome:
 def _isolated_job() -> Iterator[None]:
     """Let each job of a sweep use several processes.
 
-    Lightning's launcher starts sys.argv again in its children (inside a sweep that would be the whole
-    sweep) and leaves its process group and variables behind.
+    Lightning's launcher starts the main module with sys.argv again in its children (inside a sweep that would be the
+    whole sweep, in a worker of joblib or submitit that worker) and leaves its process group and variables behind.
     """
-    argv, environ = sys.argv[:], dict(os.environ)
+    argv, environ, main = sys.argv[:], dict(os.environ), sys.modules["__main__"]
+    spec = main.__spec__
     if _in_sweep():
+        main.__spec__ = find_spec("da.__main__")
         sys.argv[1:] = list(HydraConfig.get().overrides.task)
         os.chdir(HydraConfig.get().runtime.cwd)  # a worker of Ray stands elsewhere, and options may name relative paths
     try:
@@ -159,7 +162,7 @@ def _isolated_job() -> Iterator[None]:
     finally:
         if "da.distributed" in sys.modules:
             sys.modules["da.distributed"].close()
-        sys.argv[:] = argv
+        sys.argv[:], main.__spec__ = argv, spec
         os.environ.clear()
         os.environ.update(environ)
 

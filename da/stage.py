@@ -1,12 +1,15 @@
 """One stage of training: a method, its trainer, and the checkpoints that it leaves."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -126,10 +129,16 @@ def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
         use_distributed_sampler=False,  # the samplers deal the rows over the processes themselves
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        plugins=[WholeFiles()],
+        plugins=[WholeFiles(), *_starts_processes()],
         **options,
     )
     return trainer
+
+
+def _starts_processes() -> list[LightningEnvironment]:
+    """What makes the trainer start a process a device in a job of Slurm that has one task; several tasks are those."""
+    in_slurm = SLURMEnvironment.detect()
+    return [LightningEnvironment()] if in_slurm and os.environ.get("SLURM_NTASKS") == "1" else []
 
 
 def _announce(label: str, trainer: pl.Trainer, net: Network, saved: Saved | None) -> None:

@@ -192,15 +192,16 @@ def test_the_end_of_the_time_is_an_error_and_the_same_command_goes_on(tmp_path, 
 
 
 def test_who_handled_a_signal_before_is_called_after_the_checkpoint(tmp_path):
-    """Submitit handles USR2: it puts the job into the queue again."""
+    """Submitit handles USR2: it puts the job into the queue again, and is not to be disturbed by Slurm's TERM."""
     called = []
 
     def requeue(number, frame):
+        os.kill(os.getpid(), signal.SIGTERM)
         called.append((tmp_path / "checkpoints/last.ckpt").exists())
         raise KeyError("left")
 
     callback = LastCheckpoint(tmp_path / "checkpoints", 60, MetricsFile(tmp_path), Meter())
-    before = signal.signal(signal.SIGUSR2, requeue)
+    before, terminates = signal.signal(signal.SIGUSR2, requeue), signal.getsignal(signal.SIGTERM)
     try:
         callback.on_train_start(None, None)
         os.kill(os.getpid(), signal.SIGUSR2)
@@ -212,6 +213,7 @@ def test_who_handled_a_signal_before_is_called_after_the_checkpoint(tmp_path):
         assert signal.getsignal(signal.SIGUSR2) is requeue
     finally:
         signal.signal(signal.SIGUSR2, before)
+        signal.signal(signal.SIGTERM, terminates)
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, whole_runs, capsys):

@@ -28,7 +28,7 @@ class LastCheckpoint(Checkpoint):
     """Writes last.ckpt after each epoch, every `minutes` in between, and when one of `SIGNALS` announces the end.
 
     Everything that a run draws is a function of the seed and the number of the batch, so this is all it takes to go on
-    in the middle of an epoch. After a signal the process ends with status 128 + its number; what handled USR1 or
+    in the middle of an epoch. After a signal the first process ends with status 128 + its number; what handled USR1 or
     USR2 before, such as submitit, which puts the job into the queue again, is called first.
 
     Args:
@@ -113,8 +113,11 @@ class LastCheckpoint(Checkpoint):
             flush=True,
         )
         if callable(earlier) and number != signal.SIGTERM:
+            # A cluster stops the job while it queues it again, and Lightning would tell processes that are gone.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             earlier(number, None)
-        raise SystemExit(128 + number)
+        # Of several processes the first one has more to do, and would be killed if another one were to fail.
+        raise SystemExit(128 + number if method.trainer.is_global_zero else 0)
 
     def _restore_handlers(self) -> None:
         for number, handler in self.handlers.items():

@@ -5,6 +5,7 @@ set -euo pipefail
 dir=$(realpath -m "${1:?a folder}")
 port=${2:-16817}
 host=$(hostname -s)
+cores=$(env -u OMP_NUM_THREADS nproc)  # which it would repeat otherwise
 memory=$(( $(awk '/MemTotal/{print $2}' /proc/meminfo) / 1024 - 2048 ))
 for busy in "$port" "$((port + 1))"; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$busy") 2>/dev/null; then
@@ -52,7 +53,7 @@ KillWait=5
 MinJobAge=300
 Waittime=0
 SlurmctldParameters=enable_configless
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
 PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 C
 export SLURM_CONF="$dir/slurm.conf"

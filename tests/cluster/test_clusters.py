@@ -4,6 +4,7 @@ They are skipped where the programs are missing: `apt-get install --no-install-r
 `pip install 'lambda-da[ray]'`.
 """
 
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TOY, call
+from conftest import TOY
 from planted import complete_seeds, endings, environment, states, sweep
 
 from da.models.state import load_checkpoint
@@ -84,6 +85,7 @@ def test_slurm_loses_only_the_killed_job_and_a_second_start_runs_only_what_is_mi
 
 
 LONG = ("trainer.max_epochs=4", "trainer.limit_train_batches=1.0", "data.steps_per_epoch=400")
+TWO = ("trainer=ddp_cpu", "trainer.devices=2", "data.steps_per_epoch=150")  # whose steps are slower
 
 
 def queue(slurm):
@@ -114,15 +116,27 @@ def announced(slurm, folder, *options):
     """Start a sweep of one long job and send it USR2 after its first epoch; yield the job and the process."""
     command = [sys.executable, "-m", "da", "train", "-m", "method=mmd", *TOY, *LONG, *SLURM, *options]
     with subprocess.Popen(command, cwd=folder, env=environment(**slurm), stdout=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: [*folder.rglob("last.ckpt")])
-        ((job, *_),) = queue(slurm)
-        control(slurm, "scancel", "--signal=USR2", job)
-        yield job, process
+        try:
+            wait_for(lambda: [*folder.rglob("last.ckpt")])
+            ((job, *_),) = queue(slurm)
+            control(slurm, "scancel", "--signal=USR2", job)
+            yield job, process
+        finally:
+            process.kill()
 
 
-def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(slurm, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("processes", "started_by"),
+    [
+        ((), ()),
+        (TWO, ("hydra.launcher.tasks_per_node=2",)),
+        (TWO, ("hydra.launcher.cpus_per_task=2",)),
+    ],
+    ids=["one process", "two tasks", "two processes of a task"],
+)
+def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(processes, started_by, slurm, tmp_path):
     """USR2, a checkpoint in the middle of an epoch, the queue again: and the weights of a run without a break."""
-    with announced(slurm, tmp_path) as (job, process):
+    with announced(slurm, tmp_path, *processes, *started_by) as (job, process):
         # Slurm lets a job wait for two minutes that it has queued again. A few seconds do: within the second in which
         # the node gave it up, it would refuse it.
         wait_for(lambda: [job, "PENDING", "BeginTime"] in queue(slurm))
@@ -130,11 +144,13 @@ def test_a_job_that_is_preempted_goes_on_as_if_it_had_not_been(slurm, tmp_path, 
         out, _ = process.communicate(timeout=120)
     assert states(out) == {0: "done"}, out
     assert process.returncode == 0
-    (log,) = tmp_path.rglob("*_log.out")
-    steps = int(re.search(r"goes on after batch (\d+), from", log.read_text())[1])
-    assert 400 <= steps < 1600
-    monkeypatch.chdir(tmp_path)
-    assert call("train", "method=mmd", *TOY, *LONG, "runs=whole") == 0
+    log = "".join(path.read_text() for path in tmp_path.rglob("*_log.out"))
+    steps = int(re.search(r"goes on after batch (\d+), from", log)[1])
+    assert 1 / 4 <= steps / (4 * (150 if processes else 400)) < 1
+    (results,) = (json.loads(path.read_text()) for path in tmp_path.rglob("results.json"))
+    assert results["world_size"] == (2 if processes else 1)
+    status, out, error = sweep(tmp_path, "method=mmd", *LONG, *processes, "runs=whole")
+    assert status == 0, out + error
     torch.testing.assert_close(weights(tmp_path / "runs"), weights(tmp_path / "whole"), atol=0, rtol=0)
 
 

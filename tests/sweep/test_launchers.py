@@ -1,5 +1,6 @@
 """A sweep loses no more than it must, whatever launches its jobs."""
 
+import json
 import subprocess
 import sys
 
@@ -39,6 +40,16 @@ def test_a_worker_of_joblib_that_is_killed_ends_the_sweep_and_a_second_start_com
     assert status == 0
     assert {number for number, ended in states(out).items() if ended == "skipped"} == set(before)
     assert complete_seeds(tmp_path) == [0, 1, 2, 3]
+
+
+@pytest.mark.ddp
+def test_jobs_of_workers_of_joblib_use_two_processes_each(tmp_path):
+    """Such a worker is another program than `da`, as which the second process of a job has to be started."""
+    joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer=ddp_cpu", "trainer.devices=2")
+    status, out, err = sweep(tmp_path, "seed=0,1", *joblib)
+    assert status == 0, out + err
+    results = [json.loads(path.read_text()) for path in tmp_path.rglob("results.json")]
+    assert [(one["status"], one["world_size"]) for one in results] == [("complete", 2)] * 2
 
 
 @pytest.mark.parametrize(("launcher", "extra"), [("joblib", "joblib"), ("submitit_slurm", "submitit"), ("ray", "ray")])

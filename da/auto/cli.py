@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from da.auto.plan import Candidate, Settings, candidates, read_settings, shortened
+from da.auto.plan import Candidate, Settings, balance_of, candidates, read_settings, shortened, suited
 from da.auto.search import Entry, Trial, halve
 from da.command import Parser, run_command
 from da.compose import compose_config, config_dir
@@ -53,6 +53,7 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
 
     Raises what a source-only run raises, and ValueError for options that there are not.
     """
+    from da.build import build
     from da.report.results import find_results
     from da.report.tables import render
     from da.select.choice import choose, tasks
@@ -61,6 +62,9 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
 
     given = [word.partition("=")[2] for word in words if word.startswith("run_dir=")]
     cfg, words = training_words(settings, words)
+    settings, left_out = suited(settings, balance_of(build(cfg.data, "data").train_set("source").y))
+    if left_out:
+        print(left_out, file=sys.stderr, flush=True)
     folder = Path(given[0]) if given else Path(cfg.runs) / run_name(cfg.names.data, "auto", cfg)
 
     def train(candidate: Candidate, part: float) -> Trial:
@@ -83,6 +87,7 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
         "votes": None if one.verdict is None else dict(one.verdict.votes),
         "trials": [_record(entry) for entry in entries],
         "options_at_full_length": table.records,
+        "left_out": left_out or None,
         "said": [*render(table, "table").splitlines(), f"the model: {folder / MODEL}"],
     }
     from da.record import write_whole

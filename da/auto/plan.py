@@ -1,12 +1,15 @@
 """What is tried: candidates, as options of `da train`, and how long each rung trains them."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
+from jaxtyping import Int
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from da.compose import compose_config, config_dir
 from da.select.choice import BASELINE
@@ -24,6 +27,8 @@ class Settings:
     """The options of conf/auto.yaml, which are its own: words without a dot before `=`."""
 
     methods: tuple[str, ...]
+    expect_balance: tuple[str, ...]  # those that spread predictions evenly over the classes
+    balance: float  # of the source's classes, below which these are left out
     lambdas: tuple[float, ...]  # multiples of a method's own
     rungs: tuple[float, ...]  # parts of the whole length, rising to 1
     keep: float  # part of the candidates of a rung that goes on
@@ -33,6 +38,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.methods or BASELINE in self.methods:
             raise ValueError(f"methods={list(self.methods)}: name some, and not {BASELINE}, which is always there")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance={self.balance} must lie between 0 and 1")
         if not self.lambdas or min(self.lambdas) <= 0:
             raise ValueError(f"lambdas={list(self.lambdas)} must be positive")
         if sorted(set(self.rungs)) != list(self.rungs) or not 0 < self.rungs[0] <= self.rungs[-1] == 1:
@@ -56,12 +63,39 @@ def read_settings(words: Sequence[str]) -> tuple[Settings, list[str]]:
             given[key] = yaml.safe_load(value if "[" in value or "," not in value else f"[{value}]")
         else:
             rest.append(word)
-    for key in ("methods", "lambdas", "rungs"):
+    for key in ("methods", "expect_balance", "lambdas", "rungs"):
         given[key] = tuple(given[key]) if isinstance(given[key], list) else (given[key],)
     try:
         return Settings(**given), rest
     except TypeError as error:
         raise ValueError(f"conf/auto.yaml and its options: {error}") from error
+
+
+def balance_of(y: Int[Tensor, " n"]) -> float:
+    """Return the entropy of the classes' shares over that of equal ones: 1 for classes that are equally frequent.
+
+    Of those that there are; 1 for a single one.
+    """
+    shares = y.unique(return_counts=True)[1] / len(y)
+    return float(-(shares * shares.log()).sum() / math.log(len(shares))) if len(shares) > 1 else 1.0
+
+
+def suited(settings: Settings, balance: float) -> tuple[Settings, str]:
+    """Return the settings without the methods that the source's classes do not suit, and what there is to say of it.
+
+    Raises ValueError if none is left.
+    """
+    out = [name for name in settings.methods if name in settings.expect_balance] if balance < settings.balance else []
+    if not out:
+        return settings, ""
+    reason = (
+        f"{', '.join(out)} expect equally frequent classes, and those of the source have {balance:.2f} of the entropy "
+        f"of such, less than balance={settings.balance:g}"
+    )
+    left = tuple(name for name in settings.methods if name not in out)
+    if not left:
+        raise ValueError(f"no method is left: {reason}")
+    return replace(settings, methods=left), f"left out: {reason}"
 
 
 def candidates(settings: Settings, words: Sequence[str]) -> list[Candidate]:

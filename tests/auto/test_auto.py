@@ -3,9 +3,10 @@
 import json
 
 import pytest
+import torch
 from conftest import CONF, TOY, call, config, options
 
-from da.auto.plan import Candidate, Settings, candidates, read_settings, shortened
+from da.auto.plan import Candidate, Settings, balance_of, candidates, read_settings, shortened, suited
 from da.auto.search import Trial, halve
 from da.select.guard import PANELS
 from da.settings import config_hash
@@ -88,6 +89,20 @@ def test_the_candidates_are_methods_of_conf_and_their_lambdas():
     assert "shot x0.3" not in found  # without a source there is nothing to weigh it against
 
 
+def test_methods_that_expect_equal_classes_are_left_out_where_the_source_has_others():
+    known = settings(methods="mcc,shot,mmd", balance=0.9)
+    assert balance_of(torch.arange(12) % 4) == pytest.approx(1)
+    assert balance_of(torch.tensor([0, 0, 0, 7])) == pytest.approx(0.811278)  # bits, by hand: .75 log2 4/3 + .25 log2 4
+    assert balance_of(torch.zeros(3, dtype=torch.long)) == 1
+    assert suited(known, 0.9) == (known, "")
+    less, said = suited(known, 0.81)
+    assert less.methods == ("mmd",)
+    assert said.startswith("left out: mcc, shot expect equally frequent classes, and those of the source have 0.81 of")
+    with pytest.raises(ValueError, match=r"no method is left: mcc, shot expect.*less than balance=0\.9"):
+        suited(settings(methods="mcc,shot"), 0.5)
+    assert {*known.expect_balance} <= set(options("method"))
+
+
 def test_a_whole_length_is_the_run_that_da_train_would_make_and_a_part_is_shorter(tmp_path):
     words = ["data=toy", "net=mlp", "method=mmd", "trainer.max_epochs=8"]
     assert config_hash(shortened(words, 1.0, tmp_path)) == config_hash(config(*words))
@@ -108,6 +123,7 @@ def test_a_search_leaves_a_model_that_can_be_used_and_a_report(searched):
     folder, _ = searched
     told = json.loads((folder / "auto.json").read_text())
     assert told["chosen"] in {"source_only", "mmd", "mcc"}
+    assert told["left_out"] is None
     model = open_run(folder / "model")
     assert model.results["method"] == told["chosen"]
     assert model.results["target_labels"] == []
@@ -132,6 +148,7 @@ def test_started_again_it_trains_nothing(searched, monkeypatch):
         (("method=mmd",), 2, "auto chooses the method"),
         (("by=nothing",), 1, "by=nothing is no validator"),
         (("minutes=0",), 1, "minutes=0 must be positive"),
+        (("balance=2",), 1, "balance=2 must lie between 0 and 1"),
         (("rungs=[0.5]",), 1, "must rise to 1"),
         (("methods=[source_only]",), 1, "name some, and not source_only"),
         (("methods=[nothing]",), 1, "nothing"),

@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from da.auto.cli import MODEL, REPORT, TRIALS
+from da.auto.cli import MODEL, REPORT, place
+from da.auto.plan import Candidate
 from da.benchmark.plan import plan
 from da.benchmark.suite import find_suite
 from da.record import RESULTS_FILE
@@ -66,13 +67,13 @@ def do(search: Search, threads: int) -> str:
 def found(search: Search) -> dict[str, Any]:
     """A row of results.csv: accuracies are fractions, of the weights that `da predict` uses (`selected`)."""
     report = json.loads((search.folder / REPORT).read_text())
-    of_trials = {
-        path.parent.name: _results(path.parent) for path in (search.folder / TRIALS / "1").glob("*/results.json")
-    }
+    ends = {trial["candidate"] for trial in report["trials"] if trial["part"] == 1 and not trial["reason"]}
+    of_trials = {name: _results(place(search.folder, Candidate(name, ()), 1)) for name in ends}
     model = _results(search.folder / MODEL)
+    (chosen,) = (name for name, trial in of_trials.items() if trial["config_hash"] == model["config_hash"])
     return {
         **dict(zip(KEY, search.key, strict=True)),
-        "chosen": report["chosen"],
+        "chosen": chosen,
         "candidates": len({trial["candidate"] for trial in report["trials"]}),
         "source_only": f"{_accuracy(of_trials[BASELINE]):.5f}",
         "auto": f"{_accuracy(model):.5f}",

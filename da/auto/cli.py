@@ -71,8 +71,8 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
         return _train(candidate, words, part, place(folder, candidate, part), settings.by)
 
     entries = halve(candidates(settings, words), settings, train)
-    ends = [place(folder, entry.candidate, 1) for entry in entries if entry.part == 1 and entry.trial]
-    (task,) = tasks(find_results(ends))
+    ends = {place(folder, entry.candidate, 1): entry.candidate for entry in entries if entry.part == 1 and entry.trial}
+    (task,) = tasks(find_results(list(ends)))
     one = selected(task, choose(task, [settings.by]))
     (run,) = one.chosen.runs.values()
     shutil.rmtree(folder / MODEL, ignore_errors=True)
@@ -82,7 +82,7 @@ def search(settings: Settings, words: Sequence[str]) -> dict[str, Any]:
         "schema": "da.auto/1",
         "options": list(words),
         "settings": asdict(settings),
-        "chosen": one.chosen.name,
+        "chosen": ends[run.folder].name,
         "model": str(folder / MODEL),
         "votes": None if one.verdict is None else dict(one.verdict.votes),
         "trials": [_record(entry) for entry in entries],

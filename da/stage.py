@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]  # exported without saying so
+    LightningEnvironment,
+    SLURMEnvironment,
+)
 from pytorch_lightning.utilities import rank_zero_only
 
 from da.assemble import write_data_file

@@ -57,8 +57,10 @@ def test_every_run_of_a_suite_composes_and_its_results_are_of_these_configuratio
         found = {Key(row["method"], row["task"], int(row["seed"])): row["config_hash"] for row in rows}
         assert found == {key: run.identity for key, run in runs.items()}
         assert len(rows) == len(found)
-    # Of one run a row: what its words compose to has the hash of the plan, and every option is of what it builds.
-    for one in {key.method: each for key, each in runs.items()}.values():
+    # Of one run a row: what its words compose to has the hash of the plan, and every option is of what it builds. Where
+    # there are many rows, which differ in the name of the method alone, a third of them.
+    of_rows = list({key.method: each for key, each in runs.items()}.values())
+    for one in of_rows[:: 3 if len(of_rows) > 16 else 1]:
         cfg = config(*one.words)
         assert config_hash(cfg) == one.config_hash
         check_settings(cfg)
@@ -78,19 +80,22 @@ def test_every_term_and_discrepancy_was_run_at_the_default_it_has_now():
     wanted = {"source_only", *(f"align-{name}" for name in options("discrepancy"))}
     wanted |= {f"source_only+{name}" for name in options("term") if name != "align"}
     assert {(row["method"], row["seed"]) for row in rows} == {(name, seed) for name in wanted for seed in "012"}
-    for row in rows:
-        method, _, term = row["method"].partition("+")
-        name, _, discrepancy = method.partition("-")
+    for method in wanted:
+        first, _, term = method.partition("+")
+        name, _, discrepancy = first.partition("-")
         cfg = config(
             "data=digits_demo",
-            f"seed={row['seed']}",
             "trainer.max_epochs=4",
             "data.steps_per_epoch=100",
             f"method={name}",
             *([f"discrepancy={discrepancy}"] if discrepancy else []),
             *([f"term={term}"] if term else []),
         )
-        assert config_hash(cfg) == row["config_hash"], row["method"]
+        for row in rows:
+            if row["method"] == method:
+                for part in (cfg, cfg.data):
+                    part.seed = int(row["seed"])
+                assert config_hash(cfg) == row["config_hash"], method
 
 
 WEIGHTS = ROOT / "benchmarks/weights"

@@ -81,7 +81,7 @@ class Figures(Callback):
 
     @torch.no_grad()
     def _encode(self, net: Network) -> drawn.Features:
-        training, device = net.training, next(net.parameters()).device
+        modes, device = [(module, module.training) for module in net.modules()], next(net.parameters()).device
         net.eval()
         columns: dict[str, np.ndarray] = {}
         roles: tuple[Role, Role] = ("source", "target")
@@ -93,7 +93,8 @@ class Figures(Callback):
             x = samples.x.to(device) if isinstance(samples.x, Tensor) else samples.x
             columns[f"z_{role}"] = net(x)[0].float().cpu().numpy()
             columns[f"y_{role}"] = samples.y.numpy()
-        net.train(training)
+        for module, training in modes:  # one that is frozen may be in another mode than the net
+            module.training = training
         return drawn.Features(**columns)
 
 

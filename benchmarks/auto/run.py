@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from da.auto.cli import MODEL, REPORT, place
 from da.auto.plan import Candidate
 from da.benchmark.plan import plan
-from da.benchmark.suite import find_suite
+from da.benchmark.suite import find_suite, read_rows
 from da.record import RESULTS_FILE
 from da.report.statistics import interval
 from da.select.choice import BASELINE
@@ -93,13 +93,9 @@ def _accuracy(results: Mapping[str, Any]) -> float:
     return float(results["test"]["target_acc"]["selected"])
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-
-
 def write(path: Path, new: Sequence[dict[str, Any]]) -> None:
     """Write the rows, and those of other searches that were there."""
-    rows = {tuple(str(row[name]) for name in KEY): row for row in [*read(path), *new]}
+    rows = {tuple(str(row[name]) for name in KEY): row for row in [*read_rows(path), *new]}
     order = {name: k for k, name in enumerate(SUITES)}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -185,7 +181,7 @@ def main() -> None:
             for line in pool.map(lambda search: do(search, options.threads), every):
                 print(line, flush=True)
         write(results, [found(search) for search in every if (search.folder / REPORT).exists()])
-    (HERE / "table.md").write_text(page(read(results)))
+    (HERE / "table.md").write_text(page(read_rows(results)))
     print((HERE / "table.md").read_text())
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from scipy.stats import spearmanr
 
+from da.benchmark.suite import read_rows
 from da.report.results import complete_runs, method_order
 from da.report.statistics import interval
 from da.select.choice import BASELINE, ENSEMBLE, Option, Task, Trained, choose, common_validators
@@ -41,7 +42,7 @@ def collect(runs: Path, name: str) -> None:
     """
     file = HERE / "results" / f"{name}.csv"
     of_run: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in read(file):
+    for row in read_rows(file):
         of_run[row["config_hash"]].append({key: value for key, value in row.items() if value})
     for raw in complete_runs(runs):
         of_run[raw["config_hash"]] = [_epoch(raw, epoch) for epoch in raw["epochs"]]
@@ -63,14 +64,10 @@ def _epoch(raw: Mapping[str, Any], epoch: Mapping[str, Any]) -> dict[str, str]:
     return {**{key: str(value) for key, value in identity.items()}, **numbers}
 
 
-def read(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.read_text().splitlines())) if file.exists() else []
-
-
 def tasks(file: Path) -> list[Task]:
     """The tasks of a data set, with the last epoch of every run that reads no target label."""
     of_task: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in read(file):
+    for row in read_rows(file):
         if row["method"] != BOUND:
             of_task[f"{row['source']}→{row['target']}"].append(row)
     return [_task(file.stem, name, rows) for name, rows in of_task.items()]

@@ -109,6 +109,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
     level = log.level
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     try:
         devices = [torch.cuda.current_device()] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
@@ -122,3 +123,4 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         log.setLevel(level)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]

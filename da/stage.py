@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -124,6 +125,8 @@ def build_averaging(cfg: DictConfig) -> list[Averaging]:
 
 def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
     """Build the trainer of the config, with what no run lets Lightning decide."""
+    # Deterministic algorithms would fill all memory with NaN first, lest anybody read what is not set. Nobody does.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer: pl.Trainer = build(
         cfg.trainer,
         "trainer",

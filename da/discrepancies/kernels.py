@@ -19,16 +19,16 @@ SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 ValueAndSlope = tuple[Tensor, Tensor | None]
 
 
-def squared_distances(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def squared_distances(x: Float[Tensor, "*k n d"]) -> Float[Tensor, "*k n n"]:
     """Squared Euclidean distances of all pairs of rows, by one Gram matrix: no [n, n, d] tensor.
 
     The rows are centred first: distances do not change, rounding errors shrink.
     """
-    x = x - x.mean(dim=0).detach()
-    gram = x @ x.T
-    norms = gram.diagonal()
+    x = x - x.mean(dim=-2, keepdim=True).detach()
+    gram = x @ x.mT
+    norms = gram.diagonal(dim1=-2, dim2=-1)
     # A pair of equal rows may come out below zero by rounding.
-    return (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
+    return (norms[..., :, None] + norms[..., None, :] - 2 * gram).clamp_min(0)
 
 
 def scales_and_length(scales: Sequence[float], bandwidth: Bandwidth) -> tuple[tuple[float, ...], str | float]:
@@ -51,15 +51,15 @@ def scales_and_length(scales: Sequence[float], bandwidth: Bandwidth) -> tuple[tu
     )
 
 
-def centred(z_s: Float[Tensor, "n d"], z_t: Float[Tensor, "m d"]) -> Float[Tensor, "n+m d"]:
+def centred(z_s: Float[Tensor, "*k n d"], z_t: Float[Tensor, "*k m d"]) -> Float[Tensor, "*k n+m d"]:
     """Rows of both clouds minus their common mean, in memory of their own."""
-    x = torch.cat([z_s, z_t])
-    return x.sub_(x.mean(dim=0))
+    x = torch.cat([z_s, z_t], dim=-2)
+    return x.sub_(x.mean(dim=-2, keepdim=True))
 
 
 def squared_length(
-    x: Float[Tensor, "n d"], bandwidth: str | float, norms: Float[Tensor, " n"] | None = None
-) -> Float[Tensor, ""]:
+    x: Float[Tensor, "*k n d"], bandwidth: str | float, norms: Float[Tensor, "*k n"] | None = None
+) -> Float[Tensor, "*k"]:
     """The bandwidth b of centred rows: `mean` or `median` of |x_i - x_j|^2 over the pairs i < j, or the given number.
 
     The mean takes O(n d): it is 2 sum |x_i|^2 / (n - 1). The median takes the [n, n] matrix; of an even number of pairs
@@ -67,14 +67,16 @@ def squared_length(
     distance of two different rows as good as infinite, so that what is divided by b stays finite. `norms` are the
     squared norms of the rows, where they are known.
     """
-    norms = torch.linalg.vector_norm(x, dim=1).square() if norms is None else norms
-    mean = norms.sum() * (2 / (len(x) - 1))
+    norms = torch.linalg.vector_norm(x, dim=-1).square() if norms is None else norms
+    n = x.shape[-2]
+    mean = norms.sum(dim=-1) * (2 / (n - 1))
     eps, least = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny / torch.finfo(x.dtype).eps
     if bandwidth == "mean":
         return mean.clamp_min(least)  # all rows equal: every distance is 0, whatever it is divided by
     if isinstance(bandwidth, str):  # median
-        i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
-        return torch.maximum(squared_distances(x)[i, j].median(), mean * eps**2).clamp_min(least)
+        i, j = torch.triu_indices(n, n, offset=1, device=x.device)
+        median = squared_distances(x)[..., i, j].median(dim=-1).values
+        return torch.maximum(median, mean * eps**2).clamp_min(least)
     return (mean * eps**2).clamp_min(bandwidth)
 
 

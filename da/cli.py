@@ -78,6 +78,8 @@ def main() -> int:
         return int(import_module(COMMANDS["auto"]).main([word for word in arguments if word != "method=auto"]))
     if command == "train":
         del sys.argv[1]  # a process that Lightning starts again gets the bare options
+        # Hydra takes options before -m or after it, not both.
+        sys.argv[1:] = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
     elif "=" not in command and not command.startswith("-"):
         return _fail(f"there is no command {command!r}; there are train, {', '.join(COMMANDS)}")
     return _hydra()

@@ -85,7 +85,7 @@ def test_a_sweep_a_second_time_and_a_report(tmp_path, da_here):
 
 
 def test_one_failing_run_of_a_sweep_does_not_stop_the_others(tmp_path, da_here):
-    status, out, err = da_here("train", "-m", "data.noise=0.1,-x,0.2", *TOY)
+    status, out, err = da_here("train", *TOY, "-m", "data.noise=0.1,-x,0.2")
     assert status == 1
     assert out.count("target test accuracy") == 2
     assert err == "error: dann seed 0: data.noise='-x' is of type str, expected float\n"

@@ -137,14 +137,12 @@ def _line(name: str, rows: Sequence[Mapping[str, str]]) -> str:
         return f"{100 * fmean(float(row[column]) for row in rows):.1f}"
 
     gains = [_gain(row) for row in rows]
-    gain = interval(gains)
-    shown = f"{gain.mean:+.1f}" + ("" if gain.half_width is None else f" ± {gain.half_width:.1f}")
     cells = (
         name,
         len(rows),
         mean("source_only"),
         mean("auto"),
-        shown,
+        interval(gains).cell(1, "+.1f"),
         f"{min(gains):+.1f}",
         sum(g < -1 for g in gains),
     )

@@ -93,10 +93,7 @@ def _tau(value: float | None) -> str:
 
 
 def _mean(values: list[float], form: str) -> str:
-    if not values:
-        return "-"
-    mean = interval(values)
-    return format(mean.mean, form) + ("" if mean.half_width is None else f" ± {mean.half_width:{form}}")
+    return interval(values).cell(1, form) if values else "-"
 
 
 def chance(labels: str, method: str) -> str:

@@ -206,8 +206,7 @@ def panel_rows(of_data: Mapping[str, Sequence[Task]], names: Sequence[str]) -> l
 
 
 def _interval(values: Sequence[float], form: str) -> str:
-    found = interval(values)
-    return format(found.mean, form) + ("" if found.half_width is None else f" ± {found.half_width:{form.lstrip('+')}}")
+    return interval(values).cell(1, form)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

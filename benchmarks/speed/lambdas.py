@@ -1,7 +1,7 @@
 """Time a sweep of lambda in a stack and run by run: python benchmarks/speed/lambdas.py [--rounds 2] [--threads 1].
 
-Writes the csv and, beside it, lambdas.md, which is made of the csv alone: --table only makes it anew. The data of two
-of the cases are below DA_DATA_ROOT.
+Writes the csv and, beside it, lambdas.md, which is made of the csv alone: --table only makes it anew. --commands times
+a command for each run, too, as a loop in a shell starts them. The data of two of the cases are below DA_DATA_ROOT.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -23,18 +24,25 @@ CASES = {
     "2 numbers": ("data=toy", "net=mlp", "figures=none", "trainer.max_epochs=20"),
 }
 LAUNCHERS = {"one after the other": "basic", "stacked": "stacked"}
+COMMANDS = "a command each"
 LAMBDAS = [0.01 * 10 ** (k / 5) for k in range(16)]
 COLUMNS = ("case", "threads", "runs", "round", "contender", "seconds", "cpu_seconds", "gap")
 
 
-def sweep(case: str, launcher: str, lambdas: int, seeds: int, threads: int, folder: Path) -> tuple[float, float]:
-    """Train all runs by the command that a user types; return its seconds, and those of the processor."""
-    weights = ",".join(f"{value:.4g}" for value in LAMBDAS[:lambdas])
-    command = [sys.executable, "-m", "da", "train", "-m", *CASES[case], "method=mmd", f"runs={folder}"]
-    command += [f"method.weights.align.high={weights}", f"seed={','.join(map(str, range(seeds)))}"]
+def sweep(case: str, contender: str, lambdas: int, seeds: int, threads: int, folder: Path) -> tuple[float, float]:
+    """Train all runs by what a user types; return its seconds, and those of the processor."""
+    weights = [f"{value:.4g}" for value in LAMBDAS[:lambdas]]
+    train = [sys.executable, "-m", "da", "train", *CASES[case], "method=mmd", f"runs={folder}"]
+    if contender == COMMANDS:
+        axes = product(weights, map(str, range(seeds)))
+        commands = [[*train, f"method.weights.align.high={weight}", f"seed={seed}"] for weight, seed in axes]
+    else:
+        axes = [f"method.weights.align.high={','.join(weights)}", f"seed={','.join(map(str, range(seeds)))}"]
+        commands = [[*train, "-m", *axes, f"hydra/launcher={LAUNCHERS[contender]}"]]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    subprocess.run([*command, f"hydra/launcher={launcher}"], check=True, env=environment, capture_output=True)
+    for command in commands:
+        subprocess.run(command, check=True, env=environment, capture_output=True)
     after, stop = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     return stop - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -53,16 +61,17 @@ def gap(one: Path, other: Path) -> float:
     return max(abs(a - b) for run in runs for a, b in zip(numbers(one / run), numbers(other / run), strict=True))
 
 
-def measure(case: str, rounds: int, lambdas: int, seeds: int, threads: int) -> Iterator[dict[str, object]]:
+def measure(
+    case: str, contenders: list[str], rounds: int, lambdas: int, seeds: int, threads: int
+) -> Iterator[dict[str, object]]:
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as place:
-            folders = {contender: Path(place) / launcher for contender, launcher in LAUNCHERS.items()}
-            order = list(LAUNCHERS)[:: -1 if number % 2 else 1]
+            folders = {contender: Path(place) / contender.replace(" ", "_") for contender in contenders}
             found = {
-                contender: sweep(case, LAUNCHERS[contender], lambdas, seeds, threads, folders[contender])
-                for contender in order
+                contender: sweep(case, contender, lambdas, seeds, threads, folders[contender])
+                for contender in contenders[:: -1 if number % 2 else 1]
             }
-            apart = gap(*folders.values())
+            apart = gap(*(folders[contender] for contender in LAUNCHERS))
         for contender, (seconds, cpu) in found.items():
             yield {
                 **{"case": case, "threads": threads, "runs": lambdas * seeds, "round": number, "contender": contender},
@@ -72,26 +81,33 @@ def measure(case: str, rounds: int, lambdas: int, seeds: int, threads: int) -> I
 
 def table(rows: list[dict[str, str]]) -> str:
     """Markdown, made of the csv's rows alone: medians over the rounds."""
+    contenders = (COMMANDS, *LAUNCHERS)
     lines = [
-        "| a run reads | threads | runs | one after the other, s (CPU s) | stacked, s (CPU s) | ratio (CPU s) | gap |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        f"| a run reads | threads | runs | {' | '.join(f'{c}, s (CPU s)' for c in contenders)} "
+        f"| {' | '.join(f'{c} / stacked' for c in contenders[:-1])} | gap |",
+        "|---|" + "---:|" * (2 * len(contenders) + 2),
     ]
     for key in dict.fromkeys((row["case"], row["threads"], row["runs"]) for row in rows):
         own = [row for row in rows if (row["case"], row["threads"], row["runs"]) == key]
         times = {
-            (contender, column): [float(row[column]) for row in own if row["contender"] == contender]
-            for contender in LAUNCHERS
-            for column in ("seconds", "cpu_seconds")
+            contender: [
+                [float(row[column]) for row in own if row["contender"] == contender]
+                for column in ("seconds", "cpu_seconds")
+            ]
+            for contender in contenders
         }
-        middle = {name: statistics.median(values) for name, values in times.items()}
-        ratios = [
-            statistics.median(a / b for a, b in zip(*(times[c, column] for c in LAUNCHERS), strict=True))
-            for column in ("seconds", "cpu_seconds")
-        ]
-        sides = [f"{middle[c, 'seconds']:.0f} ({middle[c, 'cpu_seconds']:.0f})" for c in LAUNCHERS]
-        apart = max(float(row["gap"]) for row in own)
-        lines.append(f"| {' | '.join(key)} | {' | '.join(sides)} | {ratios[0]:.1f} ({ratios[1]:.1f}) | {apart:.0e} |")
+        cells = [pair(*map(statistics.median, times[c]), digits=0) if times[c][0] else "" for c in contenders]
+        cells += [pair(*map(ratio, times[c], times["stacked"])) if times[c][0] else "" for c in contenders[:-1]]
+        lines.append(f"| {' | '.join([*key, *cells])} | {max(float(row['gap']) for row in own):.0e} |")
     return "\n".join(lines) + "\n"
+
+
+def ratio(times: list[float], others: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(times, others, strict=True))
+
+
+def pair(wall: float, cpu: float, digits: int = 1) -> str:
+    return f"{wall:.{digits}f} ({cpu:.{digits}f})"
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -105,6 +121,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--lambdas", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--commands", action="store_true", help="time a command for each run, too")
     parser.add_argument("--out", type=Path, default=HERE / "lambdas.csv")
     parser.add_argument("--table", action="store_true", help="make lambdas.md of the csv that is there")
     options = parser.parse_args()
@@ -114,7 +131,8 @@ def main() -> None:
             writer.writeheader()
             for threads in options.threads:
                 for case in options.cases:
-                    for row in measure(case, options.rounds, options.lambdas, options.seeds, threads):
+                    contenders = [*([COMMANDS] if options.commands else []), *LAUNCHERS]
+                    for row in measure(case, contenders, options.rounds, options.lambdas, options.seeds, threads):
                         writer.writerow(row)
                         file.flush()
     options.out.with_suffix(".md").write_text(table(read(options.out)))

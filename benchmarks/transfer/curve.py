@@ -82,8 +82,7 @@ def _best(rows: list[dict[str, str]], seed: str, choice: str) -> dict[str, str]:
 
 
 def _cell(values: list[float]) -> str:
-    mean = interval(values)
-    return f"{mean.mean:.1f} ± {mean.half_width:.1f}"
+    return interval(values).cell(scale=1)
 
 
 def draw() -> None:

@@ -102,10 +102,7 @@ def seed_means(rows: Rows, metric: str, tasks: Sequence[str]) -> dict[str, dict[
 
 def cell(numbers: Sequence[float]) -> str:
     """Mean ± 95 % interval over the seeds."""
-    if not numbers:
-        return ""
-    mean = interval(numbers)
-    return f"{mean.mean:.1f}" + ("" if mean.half_width is None else f" ± {mean.half_width:.1f}")
+    return interval(numbers).cell(scale=1) if numbers else ""
 
 
 def table(suite: Suite, rows: Rows, metric: str) -> list[str]:
@@ -166,7 +163,7 @@ def verdict(suite: Suite, rows: Rows, metric: str) -> str:
             continue
         gain = interval([means[method][seed] - base[seed] for seed in seeds])
         half = gain.half_width or 0.0
-        text = f"{method} ({gain.mean:+.1f} ± {half:.1f})"
+        text = f"{method} ({gain.cell(1, '+.1f')})"
         better += [text] if gain.mean > half else []
         worse += [text] if -gain.mean > half else []
     if len(base) < 2 or not means:

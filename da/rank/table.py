@@ -118,6 +118,4 @@ def _shown(value: float | None) -> str:
 
 
 def _percent(cell: Interval | None) -> str:
-    if cell is None:
-        return "-"
-    return f"{100 * cell.mean:.1f}" + ("" if cell.half_width is None else f" ± {100 * cell.half_width:.1f}")
+    return "-" if cell is None else cell.cell()

@@ -14,10 +14,15 @@ class Interval(NamedTuple):
 
     def text(self, scale: float = 100.0, form: str = ".1f") -> str:
         """Return the mean with its interval and n, in percent unless another `scale` is given; never a bare number."""
-        mean = format(scale * self.mean, form)
+        shown = self.cell(scale, form)
         if self.half_width is not None:
-            return f"{mean} ± {format(scale * self.half_width, form.lstrip('+'))} (n={self.n})"
-        return f"{mean} (n={self.n}, no interval)" if self.n else f"{mean} (unequal seeds, no interval)"
+            return f"{shown} (n={self.n})"
+        return f"{shown} (n={self.n}, no interval)" if self.n else f"{shown} (unequal seeds, no interval)"
+
+    def cell(self, scale: float = 100.0, form: str = ".1f") -> str:
+        """Return the mean with its interval alone, for a table that says what n is."""
+        mean = format(scale * self.mean, form)
+        return mean if self.half_width is None else f"{mean} ± {format(scale * self.half_width, form.lstrip('+'))}"
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval:

@@ -87,8 +87,7 @@ def seed_values(group: Repetitions, metric: Metric) -> dict[str, dict[int, float
 
 
 def _percent(cell: Interval) -> str:
-    spread = "" if cell.half_width is None else f" ± {100 * cell.half_width:.1f}"
-    return f"{100 * cell.mean:.1f}{spread}" + (f" ({cell.n})" if cell.n else "")
+    return cell.cell() + (f" ({cell.n})" if cell.n else "")
 
 
 def marked(group: Repetitions) -> str:

@@ -120,5 +120,4 @@ def _accuracy(option: Option) -> str:
 
 
 def _shown(value: Interval, scale: float, form: str) -> str:
-    spread = "" if value.half_width is None else f" ± {format(scale * value.half_width, form)}"
-    return f"{format(scale * value.mean, form)}{spread} ({value.n})"
+    return f"{value.cell(scale, form)} ({value.n})"

@@ -1,7 +1,7 @@
 """What happens to the runs of a stack besides training: losses written, rows scored, failures set aside."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -72,13 +72,14 @@ class Members(Callback):
             raise AllFailedError
         source = self.well[0].number
         (optimizer,) = trainer.optimizers
-        stacked = [*stack.stacked().values()]
-        stacked += [v for state in optimizer.state.values() for v in state.values() if _is_stacked(v, stack.size)]
+        moments = [[optimizer.state[own] for own in slices] for slices in stack.slices.values()]
+        alike: list[Any] = [*stack.stacked().values()]
+        alike += [[state[name] for state in of_runs] for of_runs in moments for name in _tensors(of_runs[source])]
         with torch.no_grad():
-            for value in stacked:
+            for values in alike:
                 for member in self.members:
                     if member.error is not None:
-                        value[member.number] = value[source]
+                        values[member.number].copy_(values[source])
         stack.weights = [
             own if member.error is None else stack.weights[source]
             for own, member in zip(stack.weights, self.members, strict=True)
@@ -151,5 +152,5 @@ class Members(Callback):
             member.scores.weights = weights
 
 
-def _is_stacked(value: Any, size: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0 and len(value) == size
+def _tensors(state: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in state.items() if isinstance(value, Tensor)]

@@ -12,7 +12,7 @@ from torch.func import functional_call, vmap
 from da.methods.base import Method
 from da.methods.weighted_sum import WeightedSum
 from da.models.optimizer import new_optimizer
-from da.stacked.linear import LinearOfEach
+from da.stacked.layers import LayersOfEach
 from da.terms.base import AdaptiveWeight, Losses, Weight
 from da.types import Batch, Encoded, Role, Samples
 
@@ -36,7 +36,7 @@ class Stack(LightningModule):
     Each trained parameter p of the method becomes one of shape [K, *p.shape], and each buffer that training may change
     too; a frozen backbone stays the one that it is. `torch.vmap` runs the method over them, with the same batches and
     the same dropout for all, as a run by itself with this seed has them. The sum of the K losses has in each slice
-    the gradient of that slice's own loss, and an optimizer that works number by number steps it as it would by itself.
+    the gradient of that slice's own loss, and the optimizer steps each slice as it would by itself.
 
     Args:
         method: the first of the runs, before its first step; changed.
@@ -53,6 +53,8 @@ class Stack(LightningModule):
             stacked = value.detach().expand(self.size, *value.shape).clone()
             setattr(module, name, nn.Parameter(stacked) if isinstance(value, nn.Parameter) else stacked)
         self.method = method
+        self.slices: dict[nn.Parameter, list[nn.Parameter]] = {}
+        """Of each parameter that is trained: the optimizer's own, one for each run, in the same memory."""
         self._call = [_Call(method)]  # in a list: its parameters are those of `method`, once
 
     @property
@@ -76,7 +78,7 @@ class Stack(LightningModule):
             return functional_call(self._call[0], state, (function, *arguments), tie_weights=False)
 
         state = {f"method.{name}": value for name, value in self.stacked().items()}
-        with LinearOfEach():
+        with LayersOfEach():
             results: T = vmap(one, randomness="same")(state, arguments)
         return results
 
@@ -112,7 +114,21 @@ class Stack(LightningModule):
         return Losses(total, parts, weights, reversals, measures)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return new_optimizer(self.method.make_optimizer, self.method.net, [self.method])
+        """Return an optimizer of the slices: a step over the whole would round the ends of vectors otherwise."""
+        optimizer = new_optimizer(self.method.make_optimizer, self.method.net, [self.method])
+        for group in optimizer.param_groups:
+            self.slices |= {p: [nn.Parameter(own) for own in p.detach()] for p in group["params"]}
+            group["params"] = [own for p in group["params"] for own in self.slices[p]]
+        return optimizer
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for p, slices in self.slices.items():
+            for own, grad in zip(slices, [None] * self.size if p.grad is None else p.grad, strict=True):
+                own.grad = grad
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+        self.zero_grad()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.method.on_train_batch_start(batch, batch_idx)

@@ -21,7 +21,7 @@ from da.run import run as train
 from da.settings import register_resolvers, run_name
 from da.stacked import jobs
 from da.stacked.jobs import key_of
-from da.stacked.linear import LinearOfEach
+from da.stacked.layers import LayersOfEach
 from hydra_plugins.lambda_da.composition import Compositions
 
 SWEEP = ("method.weights.align.high=0.1,0.5,2", "seed=0,1")
@@ -181,7 +181,7 @@ def test_linear_layers_of_each_run_are_those_of_one(dims):
         torch.randn(*([2] * (d is not None)), *shape, generator=generator, dtype=torch.float64, requires_grad=True)
         for d, shape in zip(dims, shapes, strict=True)
     ]
-    with LinearOfEach():
+    with LayersOfEach():
         many = vmap(F.linear, in_dims=dims)(*tensors)
     each = torch.stack(
         [F.linear(*(x if d is None else x[k] for x, d in zip(tensors, dims, strict=True))) for k in range(2)]
@@ -189,3 +189,29 @@ def test_linear_layers_of_each_run_are_those_of_one(dims):
     assert_close(many, each)
     grads = [torch.autograd.grad(y.square().sum(), tensors) for y in (many, each)]
     assert_close(grads[0], grads[1])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norms_of_each_run_are_those_of_one(training):
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.rand(2, *shape, generator=generator, requires_grad=True) for shape in ((5, 3), (3,)))
+    mean, var = (torch.rand(2, 3, generator=generator) for _ in range(2))
+    own = mean.clone(), var.clone()
+
+    def norm(x, mean, var, weight):
+        return F.batch_norm(x, mean, var, weight, training=training)
+
+    with LayersOfEach():
+        many = vmap(norm)(x, mean, var, weight)
+    each = torch.stack([norm(*(v[k] for v in (x, *own, weight))) for k in range(2)])
+    grads = [torch.autograd.grad(y.square().sum(), (x, weight)) for y in (many, each)]
+    for one, other in ((many, each), (mean, own[0]), (var, own[1]), *zip(*grads, strict=True)):
+        assert torch.equal(one, other)
+
+
+def test_layers_in_which_no_run_differs_are_called_once():
+    x, w, statistics = torch.rand(5, 4), torch.rand(3, 4), torch.rand(3)
+    with LayersOfEach():
+        many = vmap(lambda k: k * F.batch_norm(F.linear(x, w), statistics, statistics + 1))(torch.tensor([1.0, 2.0]))
+    one = F.batch_norm(F.linear(x, w), statistics, statistics + 1)
+    assert_close(many, torch.stack([one, 2 * one]))

@@ -1,7 +1,7 @@
-"""Linear layers of many runs: one matrix product a run, each of the size that it has in a run by itself.
+"""Linear layers and batch norms of many runs: an operation a run, each of the size that it has in a run by itself.
 
-One batched product over all of them would be slower on a CPU: the gradient of its weights comes transposed, and is
-copied. And products of the same sizes round alike, so a run in a stack stays close to the run by itself.
+Operations of the same sizes round alike, so a run in a stack stays the run by itself, mostly to the last bit. And one
+batched product over all runs would be slower on a CPU: the gradient of its weights comes transposed, and is copied.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        raise AssertionError("only under torch.vmap")
+        pass  # called where nothing differs from run to run, as in a frozen backbone: nobody wants a gradient
 
     @staticmethod
     def vmap(
@@ -75,8 +75,28 @@ def _rows(b: Tensor, x: Tensor) -> Tensor:
     return b.view(len(b), *[1] * (x.ndim - 2), b.shape[1])
 
 
-class LinearOfEach(TorchFunctionMode):
-    """Context in which `F.linear` on stacked weights is `_Linears`."""
+class _BatchNorm(torch.autograd.Function):
+    """`F.batch_norm`, which `torch.vmap` turns into one for each run, with running statistics of its own."""
+
+    @staticmethod
+    def forward(x: Tensor, *options: Any) -> Tensor:
+        return F.batch_norm(x, *options)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass  # called where nothing differs from run to run, as in a frozen backbone: nobody wants a gradient
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int | None]:
+        of_each = [
+            [value] * info.batch_size if dim is None else value.movedim(dim, 0).unbind()
+            for value, dim in zip(inputs, in_dims, strict=True)
+        ]
+        return torch.stack([F.batch_norm(*own) for own in zip(*of_each, strict=True)]), 0
+
+
+class LayersOfEach(TorchFunctionMode):
+    """Context in which `F.linear` and `F.batch_norm` under `torch.vmap` are those above."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -84,4 +104,9 @@ class LinearOfEach(TorchFunctionMode):
         if func is F.linear:
             x, w, b = (*args, *(kwargs or {}).values(), None)[:3]
             return _Linear.apply(x, w, b)
+        if func is F.batch_norm:
+            defaults = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
+            names = ("input", "running_mean", "running_var", *defaults)
+            given = defaults | dict(zip(names, args, strict=False)) | (kwargs or {})
+            return _BatchNorm.apply(*(given[name] for name in names))
         return func(*args, **(kwargs or {}))

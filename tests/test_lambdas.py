@@ -31,9 +31,7 @@ def test_a_stack_is_faster_and_its_curves_are_those_of_runs_by_themselves(lambda
     for case, number, contender in seconds:
         if contender == "stacked":
             assert seconds[case, number, "one after the other"] / seconds[case, number, contender] > 2
-    gaps = {row["case"]: float(row["gap"]) for row in rows}
-    assert gaps.pop("2 numbers") == 0.001  # an accuracy, of a thousand rows: one of them
-    assert max(gaps.values()) < 1e-3  # single precision, amplified by lambda = 10
+    assert max(float(row["gap"]) for row in rows) < 1e-6  # the weights are the same; one bit of a loss is not
 
 
 def test_the_gap_is_the_largest_difference_of_any_curve(lambdas, tmp_path):

@@ -11,8 +11,8 @@ from da.methods.base import Method
 from da.methods.weighted_sum import WeightedSum
 from da.terms.base import AdaptiveWeight
 
-ELEMENTWISE = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop")
-"""Optimizers of torch.optim that change each number by its own gradients alone."""
+SEPARATE = ("SGD", "ASGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop")
+"""Optimizers of torch.optim that change each parameter by its own gradients alone."""
 LARGEST = 4_000_000
 """Most trained parameters of a run that is stacked: a larger one is not faster that way."""
 
@@ -56,8 +56,8 @@ def check_stackable(method: Method) -> WeightedSum:
         raise NotStackableError(f"its {trained:,} trained parameters are more than the {LARGEST:,} that gain from it")
     optimizer = method.make_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}])
     kind = type(optimizer)
-    if not (kind.__module__.startswith("torch.optim.") and kind.__name__ in ELEMENTWISE):
-        raise NotStackableError(f"the optimizer {kind.__name__} may mix the numbers of a parameter")
+    if not (kind.__module__.startswith("torch.optim.") and kind.__name__ in SEPARATE):
+        raise NotStackableError(f"the optimizer {kind.__name__} may mix the parameters of several runs")
     return method
 
 

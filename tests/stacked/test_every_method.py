@@ -102,6 +102,15 @@ def test_a_method_that_is_not_stacked_says_why_and_touches_no_folder(method, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_nor_is_a_run_whose_optimizer_may_mix_parameters(tmp_path):
+    cfgs = configs(tmp_path, "mmd")
+    for cfg in cfgs:
+        OmegaConf.set_struct(cfg, False)
+        cfg.optimizer = {"_target_": "torch.optim.LBFGS", "_partial_": True}
+    with pytest.raises(NotStackableError, match="the optimizer LBFGS may mix the parameters of several runs"):
+        train_stack(cfgs)
+
+
 @pytest.mark.parametrize("discrepancy", ["coral", "homm", "mmd_linear", "swd", "energy"])
 def test_so_are_other_discrepancies(discrepancy, tmp_path):
     words = ("trainer.precision=64-true", "monitor=none", f"discrepancy={discrepancy}")

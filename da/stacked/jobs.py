@@ -24,7 +24,7 @@ class Stacks:
     """Trains jobs in stacks, and keeps what came of each until it is asked for it.
 
     Args:
-        compose: gives the config of a job, without references, from its number.
+        compose: gives the config of a job, without references to Hydra's own part of it, from its number.
         jobs: the options of each job.
     """
 

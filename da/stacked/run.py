@@ -39,7 +39,7 @@ Outcome = dict[str, Any] | Exception
 def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     """Train and test the runs of these configs at once, each into its `run_dir`; return what came of each.
 
-    The configs, without references, are equal but for the weights of the terms (and the folder).
+    The configs are equal but for the weights of the terms (and the folder).
 
     Raises NotStackableError, before any folder is touched, where the runs can't be stacked; and what stops all of them.
     """

@@ -87,7 +87,7 @@ def load_job(context: HydraContext, config: DictConfig, overrides: Sequence[str]
 
 
 def compose_job(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
-    """Return the config that the task of a job will get, without references, which need Hydra's own part of it.
+    """Return the config that the task of a job will get, without references to Hydra's own part of it.
 
     Raises ValueError or TypeError for settings that there are not, and what Hydra raises for names.
     """
@@ -101,8 +101,8 @@ def compose_job(context: HydraContext, config: DictConfig, overrides: Sequence[s
             known.hydra.runtime.output_dir = str(folder.absolute())
         with read_write(cfg), open_dict(cfg):
             del cfg["hydra"]  # what refers to it asks HydraConfig
+            cfg.run_dir, cfg.names = cfg.run_dir, OmegaConf.to_container(cfg.names, resolve=True)
         check_settings(cfg)
-        OmegaConf.resolve(cfg)
     finally:
         HydraConfig.instance().cfg = before
     return cfg

@@ -173,6 +173,19 @@ def test_a_config_that_is_copied_is_the_one_that_hydra_composes():
             assert OmegaConf.to_container(copied, resolve=False) == OmegaConf.to_container(composed, resolve=False)
 
 
+def test_tables_of_ones_own_say_how_wide_the_network_is(tmp_path):
+    for name, moved in (("a", 0.0), ("b", 0.5)):
+        lines = [f"{i % 7 + moved},{i / 80},{'yes' if i % 7 > 3 else 'no'}" for i in range(80)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["height,width,label", *lines]))
+    data = ("data=csv", "net=tabular", *(f"data.{d}={tmp_path / n}.csv" for d, n in (("source", "a"), ("target", "b"))))
+    short = ("method=mmd", "trainer.max_epochs=1", "figures=none", f"runs={tmp_path / 'runs'}")
+    weights = "method.weights.align.high=0.1,1"
+    assert call("train", "-m", *data, *short, weights, "hydra/launcher=stacked") == 0
+    found = results(tmp_path / "runs")
+    assert [(one["status"], one["stacked"]) for one in found.values()] == [("complete", 2)] * 2
+    assert all("${" not in (tmp_path / "runs" / folder / "config.yaml").read_text() for folder in found)
+
+
 @pytest.mark.parametrize("dims", [(0, 0, 0), (None, 0, 0), (0, 0, None), (0, None, None), (0, None, 0)])
 def test_linear_layers_of_each_run_are_those_of_one(dims):
     generator = torch.Generator().manual_seed(0)

@@ -1,7 +1,7 @@
 """One method with the parameters of many: everything it computes, it computes for all of them at once."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -115,11 +115,15 @@ class Stack(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return an optimizer of the slices: a step over the whole would round the ends of vectors otherwise."""
-        optimizer = new_optimizer(self.method.make_optimizer, self.method.net, [self.method])
-        for group in optimizer.param_groups:
-            self.slices |= {p: [nn.Parameter(own) for own in p.detach()] for p in group["params"]}
-            group["params"] = [own for p in group["params"] for own in self.slices[p]]
-        return optimizer
+
+        def make(groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+            sliced = []
+            for group in groups:
+                self.slices |= {p: [nn.Parameter(own) for own in p.detach()] for p in group["params"]}
+                sliced.append(group | {"params": [own for p in group["params"] for own in self.slices[p]]})
+            return self.method.make_optimizer(sliced)
+
+        return new_optimizer(make, self.method.net, [self.method])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for p, slices in self.slices.items():

@@ -102,6 +102,17 @@ def test_a_method_that_is_not_stacked_says_why_and_touches_no_folder(method, tmp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("optimizer", ["Adagrad", "Adam", "ASGD"])
+def test_so_it_is_with_other_optimizers(optimizer, tmp_path):
+    stacked, alone = (configs(tmp_path / part, "mmd", "monitor=none") for part in ("stacked", "alone"))
+    for cfg in (*stacked, *alone):
+        OmegaConf.set_struct(cfg, False)
+        cfg.optimizer = {"_target_": f"torch.optim.{optimizer}", "_partial_": True, "lr": 0.01}
+    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    run(alone[-1])
+    assert_same_run(tmp_path / "stacked/2.0", tmp_path / "alone/2.0", 1e-6)
+
+
 def test_nor_is_a_run_whose_optimizer_may_mix_parameters(tmp_path):
     cfgs = configs(tmp_path, "mmd")
     for cfg in cfgs:

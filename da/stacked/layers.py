@@ -44,16 +44,20 @@ class _Linears(torch.autograd.Function):
         return grad_x, grad_w, grad.sum(dim=1) if for_b else None
 
 
-class _Linear(torch.autograd.Function):
+class _OfEach(torch.autograd.Function):
+    """A function that has a rule of its own under `torch.vmap`."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass  # called where nothing differs from run to run, as in a frozen backbone: nobody wants a gradient
+
+
+class _Linear(_OfEach):
     """`F.linear`, which `torch.vmap` over the weights turns into `_Linears`."""
 
     @staticmethod
     def forward(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         return F.linear(x, w, b)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass  # called where nothing differs from run to run, as in a frozen backbone: nobody wants a gradient
 
     @staticmethod
     def vmap(
@@ -75,16 +79,12 @@ def _rows(b: Tensor, x: Tensor) -> Tensor:
     return b.view(len(b), *[1] * (x.ndim - 2), b.shape[1])
 
 
-class _BatchNorm(torch.autograd.Function):
+class _BatchNorm(_OfEach):
     """`F.batch_norm`, which `torch.vmap` turns into one for each run, with running statistics of its own."""
 
     @staticmethod
     def forward(x: Tensor, *options: Any) -> Tensor:
         return F.batch_norm(x, *options)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass  # called where nothing differs from run to run, as in a frozen backbone: nobody wants a gradient
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int | None]:
@@ -95,18 +95,30 @@ class _BatchNorm(torch.autograd.Function):
         return torch.stack([F.batch_norm(*own) for own in zip(*of_each, strict=True)]), 0
 
 
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    return _Linear.apply(input, weight, bias)
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    return _BatchNorm.apply(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+_LAYERS: dict[Any, Any] = {F.linear: _linear, F.batch_norm: _batch_norm}
+
+
 class LayersOfEach(TorchFunctionMode):
     """Context in which `F.linear` and `F.batch_norm` under `torch.vmap` are those above."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is F.linear:
-            x, w, b = (*args, *(kwargs or {}).values(), None)[:3]
-            return _Linear.apply(x, w, b)
-        if func is F.batch_norm:
-            defaults = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
-            names = ("input", "running_mean", "running_var", *defaults)
-            given = defaults | dict(zip(names, args, strict=False)) | (kwargs or {})
-            return _BatchNorm.apply(*(given[name] for name in names))
-        return func(*args, **(kwargs or {}))
+        return _LAYERS.get(func, func)(*args, **(kwargs or {}))

@@ -100,7 +100,7 @@ def compose_job(context: HydraContext, config: DictConfig, overrides: Sequence[s
         with read_write(known.hydra.runtime), open_dict(known.hydra.runtime):
             known.hydra.runtime.output_dir = str(folder.absolute())
         with read_write(cfg), open_dict(cfg):
-            del cfg["hydra"]  # what refers to it asks HydraConfig
+            del cfg["hydra"]  # what refers to it asks HydraConfig, which is another job's later
             cfg.run_dir, cfg.names = cfg.run_dir, OmegaConf.to_container(cfg.names, resolve=True)
         check_settings(cfg)
     finally:

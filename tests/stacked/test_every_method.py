@@ -45,13 +45,6 @@ def configs(folder, method, *words, weights=(0.1, 0.5, 2.0)):
     return made
 
 
-def train_stack(cfgs):
-    """What came of each run, trained as one stack."""
-    for cfg in cfgs:
-        OmegaConf.resolve(cfg)
-    return run_stack(cfgs)
-
-
 def numbers(value):
     """All numbers in what json holds, in order."""
     if isinstance(value, dict):
@@ -88,7 +81,7 @@ def assert_same_run(stacked, alone, atol):
 def test_a_stacked_run_is_the_run_by_itself(method, tmp_path):
     words = ("trainer.precision=64-true", "monitor=none")
     stacked, alone = (configs(tmp_path / part, method, *words) for part in ("stacked", "alone"))
-    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    assert all(isinstance(outcome, dict) for outcome in run_stack(stacked))
     for cfg in (alone[0], alone[-1]):
         run(cfg)
         name = Path(cfg.run_dir).name
@@ -98,7 +91,7 @@ def test_a_stacked_run_is_the_run_by_itself(method, tmp_path):
 @pytest.mark.parametrize("method", REFUSED)
 def test_a_method_that_is_not_stacked_says_why_and_touches_no_folder(method, tmp_path):
     with pytest.raises(NotStackableError, match=re.escape(REFUSED[method])):
-        train_stack(configs(tmp_path, method))
+        run_stack(configs(tmp_path, method))
     assert not list(tmp_path.iterdir())
 
 
@@ -108,7 +101,7 @@ def test_so_it_is_with_other_optimizers(optimizer, tmp_path):
     for cfg in (*stacked, *alone):
         OmegaConf.set_struct(cfg, False)
         cfg.optimizer = {"_target_": f"torch.optim.{optimizer}", "_partial_": True, "lr": 0.01}
-    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    assert all(isinstance(outcome, dict) for outcome in run_stack(stacked))
     run(alone[-1])
     assert_same_run(tmp_path / "stacked/2.0", tmp_path / "alone/2.0", 1e-6)
 
@@ -119,14 +112,14 @@ def test_nor_is_a_run_whose_optimizer_may_mix_parameters(tmp_path):
         OmegaConf.set_struct(cfg, False)
         cfg.optimizer = {"_target_": "torch.optim.LBFGS", "_partial_": True}
     with pytest.raises(NotStackableError, match="the optimizer LBFGS may mix the parameters of several runs"):
-        train_stack(cfgs)
+        run_stack(cfgs)
 
 
 @pytest.mark.parametrize("discrepancy", ["coral", "homm", "mmd_linear", "swd", "energy"])
 def test_so_are_other_discrepancies(discrepancy, tmp_path):
     words = ("trainer.precision=64-true", "monitor=none", f"discrepancy={discrepancy}")
     stacked, alone = (configs(tmp_path / part, "align", *words, weights=(0.1, 2.0)) for part in ("stacked", "alone"))
-    assert all(isinstance(outcome, dict) for outcome in train_stack(stacked))
+    assert all(isinstance(outcome, dict) for outcome in run_stack(stacked))
     run(alone[-1])
     assert_same_run(tmp_path / "stacked/2.0", tmp_path / "alone/2.0", 1e-9)
 
@@ -134,7 +127,7 @@ def test_so_are_other_discrepancies(discrepancy, tmp_path):
 @pytest.mark.parametrize("method", [m for m in STACKED if m not in ROUNDED])
 def test_in_single_precision_it_is_so_to_the_last_bit(method, tmp_path):
     stacked, alone = (configs(tmp_path / part, method, "monitor=none") for part in ("stacked", "alone"))
-    train_stack(stacked)
+    run_stack(stacked)
     for cfg in (alone[0], alone[-1]):
         run(cfg)
         name = Path(cfg.run_dir).name

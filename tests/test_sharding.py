@@ -9,6 +9,7 @@ from processes import on_processes
 from da.models.state import load_checkpoint
 from da.run import run
 from da.sharding import blocks
+from da.stage import leads
 
 pytestmark = pytest.mark.ddp
 SHARED = (*FSDP.split(), "trainer.devices=2")
@@ -30,6 +31,7 @@ def test_what_would_need_all_weights_at_once_is_refused(word, reason, tmp_path):
 
 def cut_and_whole(rank, world, folder):
     join_processes(rank, world)
+    assert leads() == (rank == 0)
     words = (*TOY, "method=dann", *SHARED, "trainer.max_epochs=3")
     run(config(*words, run_dir=f"{folder}/whole"))
     cfg = config(*words, run_dir=f"{folder}/cut")

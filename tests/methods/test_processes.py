@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import TOY, config, options
 from processes import on_processes
+from pytorch_lightning.utilities import rank_zero_only
 
 from da.assemble import assemble
 from da.callbacks.seeding import SeedEachBatch
@@ -41,6 +42,7 @@ def join_processes(rank, world):
     """Let Lightning take this process for one that torchrun has started."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
     os.environ |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    rank_zero_only.rank = rank  # Lightning reads it as it is imported, which the forked process does not do again
 
 
 def trained(rank, world, names, trainer="trainer=ddp_cpu"):

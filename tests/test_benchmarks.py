@@ -247,6 +247,23 @@ def test_the_table_of_the_validators_is_made_of_the_runs_and_these_are_runs_of_t
                 assert float(row["oracle_target_acc"]) == pytest.approx(float(stated["target_acc_last"]), abs=0.01)
 
 
+def test_the_table_of_the_epochs_is_made_of_the_same_rows(tmp_path):
+    epochs = load(SELECTION / "epochs.py")
+    assert (SELECTION / "epochs.md").read_text() == epochs.page()
+    file = tmp_path / "planted.csv"
+    file.write_text(
+        "data,source,target,method,seed,config_hash,epoch,oracle_target_acc,bnm,dev\n"
+        "planted,a,b,mmd,0,x,1,0.90,0.7,0.1\nplanted,a,b,mmd,0,x,0,0.70,0.7,0.4\nplanted,a,b,mmd,0,x,2,0.80,0.2,0.3\n"
+        "planted,a,b,shot,0,y,0,0.60,0.1,\nplanted,a,b,shot,0,y,1,0.62,0.3,0.9\nplanted,a,b,shot,0,y,2,0.50,0.2,\n"
+    )
+    assert epochs.table(epochs.read(file)).splitlines()[2:] == [
+        "| *ORACLE (target labels)* | 2 | +11.00 | 0.00 | 100 % | 0 % | +10.0 |",
+        "| bnm | 2 | +1.00 | 10.00 | 50 % | 50 % | -10.0 |",
+        "| *the last epoch* | 2 | +0.00 | 11.00 | 0 % | 0 % | +0.0 |",
+        "| dev | 1 | -10.00 | 20.00 | 0 % | 100 % | -10.0 |",
+    ]
+
+
 TRANSFER = ROOT / "benchmarks/transfer"
 
 

@@ -68,7 +68,7 @@ class Scores(Callback):
         """Leave out the validators whose domains stay closed; ValueError if the selecting one is among them."""
         if stage == "test":
             return
-        active = self.validation.open(method.evaluated, method.streams, trainer.datamodule)  # type: ignore[attr-defined]
+        active = self.validation.open(method.evaluated, method.streams, method.data)
         if self.selection_metric not in {*active, ORACLE}:
             raise ValueError(
                 f"selection_metric={self.selection_metric} needs the source, which {type(method).__name__} does not "

@@ -19,10 +19,13 @@ class Throughput(Callback):
         self.rows, self.seconds = 0, 0.0
         self.since: float | None = None
 
-    def on_train_batch_end(self, trainer: Trainer, method: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, method: Any, outputs: Any, batch: Batch | list[Batch], batch_idx: int
+    ) -> None:
         now = time.perf_counter()
         if self.since is not None:
-            self.rows += world_size() * sum(len(samples.y) for samples in batch.values())
+            parts = batch if isinstance(batch, list) else [batch]  # of each seed, in a stack
+            self.rows += world_size() * sum(len(samples.y) for part in parts for samples in part.values())
             self.seconds += now - self.since
         self.since = now
 

@@ -83,14 +83,14 @@ def _shown_rows(data: DomainData, labels_per_class: int) -> Tensor:
 
 def _mixer(method: Any, index: Tensor) -> Mix:
     """Return `Seen.mix`: the target rows are read once more, two at a time, and the network in evaluation mode."""
-    data: DomainData = method.trainer.datamodule
+    data: DomainData = method.data
     rows, size = data.eval_set("target", "val"), data.eval_batch_size
 
     def mix(i: Tensor, j: Tensor, lam: float) -> Tensor:
         logits = []
         for a, b in zip(index[i].cpu().split(size), index[j].cpu().split(size), strict=True):
             both = rows[Draw(torch.cat([a, b]), 0)]
-            x = method.transfer_batch_to_device(both, method.device, 0).x
+            x = method.prepared(both).x
             if not isinstance(x, Tensor) or not x.is_floating_point():
                 raise ValueError("rows that are no tensor of numbers, such as texts, can't be mixed: leave mixval out")
             first, second = (take_rows(x, part) for part in torch.arange(len(x), device=x.device).chunk(2))

@@ -58,6 +58,11 @@ class Method(LightningModule, ABC):
         return self.trainer.fit_loop.total_batch_idx + 1
 
     @property
+    def data(self) -> DomainData:
+        """The data that it is trained on."""
+        return cast(DomainData, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    @property
     def progress(self) -> float:
         """Fraction of the planned batches done: 0 at the first, 1 at the last."""
         planned = int(self.trainer.num_training_batches) * max(self.trainer.max_epochs or 1, 1)
@@ -125,14 +130,18 @@ class Method(LightningModule, ABC):
 
         Every process gets all of them.
         """
-        data = cast(DomainData, self.trainer.datamodule)  # type: ignore[attr-defined]
         training = self.net.training
         self.net.eval()
         try:
-            for rows in data.eval_loader(data.train_set(stream), shared=False):
-                yield self.transfer_batch_to_device(rows, self.device, 0)
+            for rows in self.data.eval_loader(self.data.train_set(stream), shared=False):
+                yield self.prepared(rows)
         finally:
             self.net.train(training)
+
+    def prepared(self, rows: Samples) -> Samples:
+        """Return the rows as a step is given them: in the precision of the trainer, on its device."""
+        rows = self.trainer.precision_plugin.convert_input(rows)
+        return cast(Samples, self.transfer_batch_to_device(rows, self.device, 0))
 
     def log_losses(self, losses: Losses, update: str = "") -> None:
         """Write the losses every `log_every_n_steps` batches.

@@ -4,6 +4,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from omegaconf import DictConfig
 
 from da.record import finished
 
-FREE = re.compile(r"method\.weights\.[\w.]+=[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-"""The options in which the runs of a stack may differ: numbers of the weights lambda."""
+FREE = re.compile(r"seed=\d+|method\.weights\.[\w.]+=[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+"""The options in which the runs of a stack may differ: the seed, and numbers of the weights lambda."""
 
 
 def key_of(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return what the jobs of one stack have in common: all options but the weights lambda."""
+    """Return what the jobs of one stack have in common: all options but the seed and the weights lambda."""
     return tuple(f"{option.partition('=')[0]}=" if FREE.fullmatch(option) else option for option in overrides)
 
 
@@ -46,9 +47,8 @@ class Stacks:
             return
         wanted = [cfg for cfg in cfgs if cfg.force or not finished(Path(cfg.run_dir), cfg)]
         wanted = [cfg for cfg in wanted if not _interrupted(cfg)]  # each of those goes on by itself
-        if wanted and (reason := _train(wanted)):
-            runs = f"{len(wanted)} runs are trained one after the other" if len(wanted) > 1 else "one run by itself"
-            print(f"{wanted[0].names.method} seed {wanted[0].seed}: {runs}: {reason}", file=sys.stderr, flush=True)
+        if wanted:
+            _train_together(sorted(wanted, key=lambda cfg: cfg.seed))
 
 
 outcomes: dict[str, Any] = {}
@@ -71,23 +71,45 @@ def _interrupted(cfg: DictConfig) -> bool:
     return cfg.ckpt_path == "auto" and saved_state(cfg, Path(cfg.run_dir)) is not None
 
 
-def _train(cfgs: list[DictConfig]) -> str | None:
-    """Train these runs as one stack; return why not, if not."""
+def _train_together(cfgs: Sequence[DictConfig]) -> None:
+    """Train these runs, in the order of their seeds, as one stack, or as one for each seed; say why not, if not."""
+    reason, by_seed = _train(cfgs)
+    if reason is None:
+        return
+    of_seeds = [list(own) for _, own in groupby(cfgs, key=lambda cfg: cfg.seed)]
+    by_seed = by_seed and 1 < len(of_seeds) < len(cfgs)
+    if by_seed:
+        what = "a stack for each seed"
+    else:
+        what = f"{len(cfgs)} runs are trained one after the other" if len(cfgs) > 1 else "one run by itself"
+    print(f"{title(cfgs)}: {what}: {reason}", file=sys.stderr, flush=True)
+    for own in of_seeds if by_seed else ():
+        _train_together(own)
+
+
+def title(cfgs: Sequence[DictConfig]) -> str:
+    """Name the method and the seeds of some runs."""
+    seeds = list(dict.fromkeys(str(cfg.seed) for cfg in cfgs))
+    return f"{cfgs[0].names.method} seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+
+
+def _train(cfgs: Sequence[DictConfig]) -> tuple[str | None, bool]:
+    """Train these runs as one stack; return why not, if not, and whether those of one seed might be one."""
     if len(cfgs) == 1:
-        return "no other run differs from it in weights of its terms only"
-    from da.stacked.reasons import NotStackableError, reason_in_config
+        return "no other run differs from it in its seed or in weights of its terms only", False
+    from da.stacked.reasons import NotStackableError, SeedsDifferError, reason_in_config
 
     if reason := reason_in_config(cfgs[0]):
-        return reason
+        return reason, False
     from da.stacked.run import run_stack
 
     try:
         results = run_stack(cfgs)
     except NotStackableError as error:
-        return str(error)
+        return str(error), isinstance(error, SeedsDifferError)
     except Exception as error:  # whatever it is, a run by itself will say it, or do without it
         if cfgs[0].debug:
             traceback.print_exc()
-        return f"the stack failed: {type(error).__name__}: {error}"
+        return f"the stack failed: {type(error).__name__}: {error}", True
     outcomes.update(zip((str(cfg.run_dir) for cfg in cfgs), results, strict=True))
-    return None
+    return None, False

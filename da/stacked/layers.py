@@ -1,4 +1,4 @@
-"""Linear layers and batch norms of many runs: an operation a run, each of the size that it has in a run by itself.
+"""Linear layers, batch norms and dropout of many runs: an operation a run, of the size that it has in a run by itself.
 
 Operations of the same sizes round alike, so a run in a stack stays the run by itself, mostly to the last bit. And one
 batched product over all runs would be slower on a CPU: the gradient of its weights comes transposed, and is copied.
@@ -116,9 +116,27 @@ _LAYERS: dict[Any, Any] = {F.linear: _linear, F.batch_norm: _batch_norm}
 
 
 class LayersOfEach(TorchFunctionMode):
-    """Context in which `F.linear` and `F.batch_norm` under `torch.vmap` are those above."""
+    """Context in which `F.linear`, `F.batch_norm` and `F.dropout` under `torch.vmap` are those of each run.
+
+    Args:
+        generators: where the runs have several seeds one for each, in the state of the default one in a run by itself.
+        seed: number of the run's seed, a tensor without dimensions.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator] = (), seed: Tensor | None = None) -> None:
+        super().__init__()
+        self.generators, self.seed = generators, seed
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is F.dropout and self.generators:
+            return self._dropout(*args, **(kwargs or {}))
         return _LAYERS.get(func, func)(*args, **(kwargs or {}))
+
+    def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if not training or p == 0:
+            return input
+        assert self.seed is not None
+        masks = [input.new_empty(input.shape).bernoulli_(1 - p, generator=g).div_(1 - p) for g in self.generators]
+        return input * torch.stack(masks).index_select(0, self.seed[None])[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.selection import Scores
+from da.data.base import DomainData
 from da.stacked.stack import Stack
 from da.types import Encoded, Role, Samples
 
@@ -22,11 +23,12 @@ class Member:
         stack: that it is trained in.
         number: of the run in the stack.
         scores: of this run alone.
-        folder: of the run.
+        data: of its seed.
     """
 
-    def __init__(self, cfg: DictConfig, stack: Stack, number: int, scores: Scores, folder: Path) -> None:
-        self.cfg, self.stack, self.number, self.scores, self.folder = cfg, stack, number, scores, folder
+    def __init__(self, cfg: DictConfig, stack: Stack, number: int, scores: Scores, data: DomainData) -> None:
+        self.cfg, self.stack, self.number, self.scores, self.data = cfg, stack, number, scores, data
+        self.folder, self.seed = Path(cfg.run_dir), stack.seed_of[number]
         self.logger: Any = None  # writes metrics.csv, from `start` on
         self.error: Exception | None = None
         self.best = float("-inf")
@@ -57,9 +59,9 @@ class Member:
     def batches_seen(self) -> int:
         return self.stack.method.batches_seen
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Do what a method's hook of this name does."""
-        return self.stack.transfer_batch_to_device(batch, device, dataloader_idx)
+    def prepared(self, rows: Samples) -> Samples:
+        """Return the rows as a step is given them."""
+        return self.stack.method.prepared(rows)
 
     def encode_stream(self, rows: Samples, stream: str) -> Encoded:
         """Run this run's network over one stream."""
@@ -71,8 +73,9 @@ class Member:
         self.logger.log_metrics(rest, step=int(values["step"]))
 
     def part_of(self, rows: Encoded) -> Encoded:
-        """Return this run's part of what the stack encoded."""
-        return rows._replace(z=rows.z[self.number], logits=rows.logits[self.number])
+        """Return this run's part of what the runs of its seed encoded."""
+        number = self.number - self.stack.runs_of(self.seed).start
+        return rows._replace(z=rows.z[number], logits=rows.logits[number])
 
     def keep_if_best(self) -> None:
         """Keep the weights if the selecting validator calls them better than all before."""

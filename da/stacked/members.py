@@ -12,7 +12,6 @@ from da.callbacks.selection import Weights
 from da.stacked.member import Member
 from da.stacked.stack import Stack, one_of
 from da.terms.base import Losses
-from da.types import Encoded
 
 
 class AllFailedError(Exception):
@@ -40,6 +39,9 @@ class Members(Callback):
         """The runs that have not failed."""
         return [member for member in self.members if member.error is None]
 
+    def _well_of(self, seed: int) -> list[Member]:
+        return [member for member in self.well if member.seed == seed]
+
     def setup(self, trainer: Trainer, stack: Any, stage: str) -> None:
         for member in self.members:
             member.scores.setup(trainer, member, stage)
@@ -48,7 +50,7 @@ class Members(Callback):
         self.start = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, stack: Any, batch: Any, batch_idx: int) -> None:
-        if stack.method.batches_seen == 1:
+        if stack.batches_seen == 1:
             self.begin()
 
     def on_train_batch_end(self, trainer: Trainer, stack: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -99,10 +101,10 @@ class Members(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, stack: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        rows: Encoded = outputs
-        for member in self.well:
-            part = member.part_of(rows)
-            member.scores.on_validation_batch_end(trainer, member, part, batch, batch_idx, dataloader_idx)
+        seed, loader = divmod(dataloader_idx, len(stack.method.evaluated))
+        for member in self._well_of(seed):
+            part = member.part_of(outputs)
+            member.scores.on_validation_batch_end(trainer, member, part, batch, batch_idx, loader)
 
     def on_validation_epoch_end(self, trainer: Trainer, stack: Any) -> None:
         for member in self.well:
@@ -138,9 +140,10 @@ class Members(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, stack: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        for member in self.well:
+        seed, loader = divmod(dataloader_idx, 2)  # of the source and of the target
+        for member in self._well_of(seed):
             part = member.part_of(outputs)
-            member.scores.on_test_batch_end(trainer, member, part, batch, batch_idx, dataloader_idx)
+            member.scores.on_test_batch_end(trainer, member, part, batch, batch_idx, loader)
 
     def on_test_epoch_end(self, trainer: Trainer, stack: Any) -> None:
         for member in self.well:

@@ -16,6 +16,9 @@ SEPARATE = ("SGD", "ASGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad
 LARGEST = 4_000_000
 """Most trained parameters of a run that is stacked: a larger one is not faster that way."""
 
+LARGEST_OF_SEEDS = 60_000_000
+"""Most trained parameters of all runs where they have several seeds, 1 GiB with gradients and momentum."""
+
 _CHECKS: tuple[tuple[Callable[[DictConfig], Any], str], ...] = (
     (lambda cfg: cfg.pretrain is not None, "it has a source stage"),
     (lambda cfg: cfg.get("tuning"), "tuning changes what is trained on the way"),
@@ -35,6 +38,10 @@ class NotStackableError(Exception):
     """Says why a method can't be stacked."""
 
 
+class SeedsDifferError(NotStackableError):
+    """Says why runs of several seeds can't be one stack, where those of one seed may be."""
+
+
 def reason_in_config(cfg: DictConfig) -> str | None:
     """Return why the run of this config can't be stacked, as far as the config tells; None if it can."""
     return next((reason for applies, reason in _CHECKS if applies(cfg)), None)
@@ -51,7 +58,7 @@ def check_stackable(method: Method) -> WeightedSum:
         raise NotStackableError(f"the term {fitted[0]!r} learns from all rows before the first step")
     if any(isinstance(module, nn.modules.conv._ConvNd) for module in _run_modules(method)):
         raise NotStackableError("convolutions are not faster in a stack; data.cache_features=true needs none")
-    trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    trained = _trained(method)
     if trained > LARGEST:
         raise NotStackableError(f"its {trained:,} trained parameters are more than the {LARGEST:,} that gain from it")
     optimizer = method.make_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}])
@@ -59,6 +66,16 @@ def check_stackable(method: Method) -> WeightedSum:
     if not (kind.__module__.startswith("torch.optim.") and kind.__name__ in SEPARATE):
         raise NotStackableError(f"the optimizer {kind.__name__} may mix the parameters of several runs")
     return method
+
+
+def check_size(method: Method, runs: int) -> None:
+    """Raise SeedsDifferError if so many runs have more parameters together than those of several seeds may have."""
+    if (trained := runs * _trained(method)) > LARGEST_OF_SEEDS:
+        raise SeedsDifferError(f"{runs} runs have {trained:,} trained parameters, of {LARGEST_OF_SEEDS:,} at most")
+
+
+def _trained(method: Method) -> int:
+    return sum(p.numel() for p in method.parameters() if p.requires_grad)
 
 
 def _run_modules(method: Method) -> list[nn.Module]:

@@ -1,7 +1,8 @@
-"""A stack from configs to run folders: what `da.run` does, for runs that differ in weights lambda only."""
+"""A stack from configs to run folders: what `da.run` does, for runs that differ in weights lambda and seeds only."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +11,25 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from da.assemble import assemble, one_row, write_data_file
+from da.assemble import one_row, write_data_file
 from da.build import build
 from da.callbacks.checkpoints import LAST, WholeFiles
-from da.callbacks.seeding import SeedEachBatch
 from da.callbacks.selection import Scores
 from da.callbacks.throughput import Throughput
 from da.cost import Meter, network_cost, peak_memory_mib
 from da.data.base import DomainData
 from da.environment import write_environment
-from da.introduce import introduce
 from da.record import RunRecord
 from da.resume import CHECKPOINTS
 from da.run import describe, log_test, target_labels
+from da.stacked.jobs import title
 from da.stacked.member import Member
 from da.stacked.members import AllFailedError, Members
-from da.stacked.reasons import check_stackable
+from da.stacked.reasons import check_size
+from da.stacked.seeds import DataOfSeeds, SeedBatchesOfSeeds, Start, start
 from da.stacked.stack import Stack
 from da.stacked.trial import Trial
-from da.stage import SELECTED, build_method, build_trainer, quiet
+from da.stage import SELECTED, build_trainer, quiet
 from da.terms.base import Weight, complete_weights
 from da.types import Role
 
@@ -39,7 +40,7 @@ Outcome = dict[str, Any] | Exception
 def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     """Train and test the runs of these configs at once, each into its `run_dir`; return what came of each.
 
-    The configs are equal but for the weights of the terms (and the folder).
+    The configs are equal but for the weights of the terms, the seed and the folder, and come in the order of the seeds.
 
     Raises NotStackableError, before any folder is touched, where the runs can't be stacked; and what stops all of them.
     """
@@ -47,22 +48,22 @@ def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     records = [RunRecord(cfg) for cfg in cfgs]
     meter = Meter()
     cfg = cfgs[0]
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data, net = assemble(cfg)
-    method = check_stackable(build_method(cfg, "method", net))
-    cost_of_net = network_cost(net, one_row(data))
-    data.load(method.streams, method.evaluated)
-    introduce(method, data)
-    trial = Trial(method)
-    stack = Stack(method, [_weights(each, method.objective.named_terms()) for each in cfgs])
-    members = [_member(each, stack, number, data) for number, each in enumerate(cfgs)]
-    label = f"{cfg.names.method} seed {cfg.seed}, {len(cfgs)} runs at once"
-    callback = Members(members, label, lambda: _start(members, records, data))
+    starts = [start(next(own)) for _, own in groupby(cfgs, key=lambda each: each.seed)]
+    seeds, methods = [each.seed for each in starts], [each.method for each in starts]
+    if len(seeds) > 1:
+        check_size(methods[0], len(cfgs))
+    data, seed_of = DataOfSeeds([each.data for each in starts]), [seeds.index(each.seed) for each in cfgs]
+    cost_of_net = network_cost(methods[0].net, one_row(starts[0].data))
+    trial = Trial(methods)
+    stack = Stack(methods, seed_of, [_weights(each, methods[0].objective.named_terms()) for each in cfgs])
+    members = [_member(each, stack, number, starts[seed_of[number]].data) for number, each in enumerate(cfgs)]
+    label = f"{title(cfgs)}, {len(cfgs)} runs at once"
+    callback = Members(members, label, lambda: _take_possession(members, records, starts))
     throughput = Throughput()
     trainer = build_trainer(
         cfg,
         Path(cfg.run_dir),
-        callbacks=[trial, callback, throughput, SeedEachBatch(cfg.seed)],
+        callbacks=[trial, callback, throughput, SeedBatchesOfSeeds(seeds)],
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
@@ -80,11 +81,11 @@ def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     rate = throughput.samples_per_second
     cost = {
         **times,
-        "samples_per_second": rate and rate * len(cfgs),
+        "samples_per_second": rate and rate * len(cfgs) / len(seeds),
         "peak_memory_mib": peak_memory_mib(),
         **cost_of_net,
     }
-    return [_finish(member, record, data, cost) for member, record in zip(members, records, strict=True)]
+    return [_finish(member, record, cost) for member, record in zip(members, records, strict=True)]
 
 
 def _weights(cfg: DictConfig, terms: Mapping[str, object]) -> dict[str, Weight]:
@@ -97,22 +98,22 @@ def _member(cfg: DictConfig, stack: Stack, number: int, data: DomainData) -> Mem
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
     classes: dict[Role, int] = {role: data.num_classes_of(role) for role in ("source", "target")}
     scores = Scores(classes, validators, cfg.selection_metric)
-    return Member(cfg, stack, number, scores, Path(cfg.run_dir))
+    return Member(cfg, stack, number, scores, data)
 
 
-def _start(members: Sequence[Member], records: Sequence[RunRecord], data: DomainData) -> None:
-    """Take possession of all folders."""
-    first = members[0].cfg
+def _take_possession(members: Sequence[Member], records: Sequence[RunRecord], starts: Sequence[Start]) -> None:
+    """Begin all folders."""
     for member, record in zip(members, records, strict=True):
         record.start()
         write_environment(record.folder, dirty=bool(record.known["git_dirty"]))
+        first = starts[member.seed].cfg
         member.cfg.data, member.cfg.net = first.data, first.net  # with what the data said where they were asked
         record.write_config(member.cfg)
-        write_data_file(data, record.folder)
+        write_data_file(member.data, record.folder)
         member.start()
 
 
-def _test(trainer: pl.Trainer, stack: Stack, members: Members, data: DomainData) -> None:
+def _test(trainer: pl.Trainer, stack: Stack, members: Members, data: DataOfSeeds) -> None:
     """Score the last weights of each run, then the selected ones."""
     members.name_weights("last")
     trainer.test(stack, data.test_dataloader(), verbose=False)
@@ -130,7 +131,7 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def _finish(member: Member, record: RunRecord, data: DomainData, cost: dict[str, Any]) -> Outcome:
+def _finish(member: Member, record: RunRecord, cost: dict[str, Any]) -> Outcome:
     """Write what a run leaves, and say what came of it."""
     if member.error is not None:
         record.fail(member.error)
@@ -139,7 +140,7 @@ def _finish(member: Member, record: RunRecord, data: DomainData, cost: dict[str,
     _save(member, member.selected, int(member.scores.summary()["selected"]["epoch"]), SELECTED)
     _save(member, member.last, trainer.current_epoch - 1, LAST)
     labels = target_labels(member.cfg, member.streams, member.scores)
-    measured = describe(data, member.scores, trainer, labels, cost)
+    measured = describe(member.data, member.scores, trainer, labels, cost)
     log_test([member.logger], measured)
     return record.finish(measured | {"stacked": member.stack.size})
 

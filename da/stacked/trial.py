@@ -1,6 +1,7 @@
 """The first batch, tried on a copy: does a stack compute what its runs compute by themselves?"""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from pytorch_lightning import Callback, Trainer
 
 from da.callbacks.seeding import seed_generators
 from da.methods.weighted_sum import WeightedSum
-from da.stacked.reasons import NotStackableError, agree
+from da.stacked.reasons import NotStackableError, SeedsDifferError, agree
 from da.stacked.stack import Stack
 from da.types import Batch
 
@@ -26,41 +27,42 @@ class Trial(Callback):
     before the callback that seeds the batches.
 
     Args:
-        method: the method by itself, not stacked.
+        methods: those of the seeds by themselves, not stacked.
     """
 
-    def __init__(self, method: WeightedSum) -> None:
-        self.method = copied(method)
+    def __init__(self, methods: Sequence[WeightedSum]) -> None:
+        self.methods = [copied(method) for method in methods]
 
-    def on_train_batch_start(self, trainer: Trainer, stack: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, stack: Any, batch: Sequence[Batch], batch_idx: int) -> None:
         if stack.batches_seen != 1:
             return
-        method = self.method.to(next(iter(stack.stacked().values())))  # the device and the precision of the trainer
+        like = next(iter(stack.stacked().values()))  # of the device and the precision of the trainer
+        methods = [method.to(like) for method in self.methods]
+        refused = SeedsDifferError if len(methods) > 1 else NotStackableError
         try:
-            gaps = _compare(trainer, Stack.like(stack, copied(method)), method, batch)
-        except NotStackableError:
-            raise
+            gaps = _compare(trainer, Stack.like(stack, [copied(method) for method in methods]), methods, batch)
         except Exception as error:
             line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise NotStackableError(f"torch.vmap can't follow it: {line}") from error
+            raise refused(f"torch.vmap can't follow it: {line}") from error
         if gaps:
-            raise NotStackableError(f"stacked it is not what it is by itself, in {gaps[0]}")
+            raise refused(f"stacked it is not what it is by itself, in {gaps[0]}")
 
 
-def _compare(trainer: Trainer, stack: Stack, method: WeightedSum, batch: Batch) -> list[str]:
+def _compare(trainer: Trainer, stack: Stack, methods: Sequence[WeightedSum], batches: Sequence[Batch]) -> list[str]:
     """Return what differs."""
-    stack.trainer = method.trainer = trainer
+    stack.trainer = trainer
     names = [name for name, value in stack.stacked().items() if value.requires_grad]
-    seed_generators(0, stack.device)
-    losses = stack.losses(batch)
+    stack.seed(range(len(methods)))
+    losses = stack.losses(batches)
     stacked = torch.autograd.grad(losses.total.sum(), [stack.stacked()[n] for n in names], allow_unused=True)
     weights = stack.current_weights()
     gaps = []
     for run in {0, stack.size - 1}:
-        own = copied(method)
+        seed = stack.seed_of[run]
+        own = copied(methods[seed])
         own.trainer = trainer
-        seed_generators(0, stack.device)
-        alone = own.objective(own.encode(batch), {name: weight[run] for name, weight in weights.items()})
+        seed_generators(seed, stack.device)
+        alone = own.objective(own.encode(batches[seed]), {name: weight[run] for name, weight in weights.items()})
         parameters = dict(own.named_parameters())
         gradients = torch.autograd.grad(alone.total, [parameters[n] for n in names], allow_unused=True)
         pairs = [("the loss", losses.total[run], alone.total)]

@@ -54,6 +54,14 @@ def test_trains_and_reports(method, tmp_path):
     assert any(key.startswith("train/loss") for key in header)
 
 
+@pytest.mark.parametrize("method", ["deep_jdot", "mcd", "shot", "teachers", "vat", "wdgrl"])
+def test_trains_in_double_precision(method, tmp_path):
+    """As the weighted sums do, see tests/stacked."""
+    results, state = train(tmp_path, f"method={method}", "trainer.precision=64-true", *SURE.get(method, ()))
+    assert results["status"] == "complete"
+    assert state["net.head.weight"].dtype == torch.float64
+
+
 WEIGHTED = [name for name in METHODS if "weights" in config(*TOY, f"method={name}").method]
 
 

@@ -57,12 +57,12 @@ def weights_of(folder, name):
 def test_three_weights_of_two_seeds_leave_the_folders_of_runs_by_themselves(tmp_path, capfd):
     one, other = tmp_path / "stacked", tmp_path / "alone"
     assert sweep(one, *SWEEP) == sweep(other, *SWEEP, launcher="basic") == 0
-    assert "mmd seed 1, 3 runs at once" in capfd.readouterr().out
+    assert "mmd seeds 0, 1, 6 runs at once" in capfd.readouterr().out
     stacked, alone = results(one), results(other)
     assert len(stacked) == 6
     assert stacked.keys() == alone.keys()
     for run in stacked:
-        assert stacked[run]["stacked"] == 3
+        assert stacked[run]["stacked"] == 6
         assert {p.name for p in (one / run).iterdir()} == {p.name for p in (other / run).iterdir()}
         here, there = curves(one / run), curves(other / run)
         assert here.keys() == there.keys()
@@ -149,12 +149,13 @@ def test_a_setting_that_is_wrong_is_said_once_a_job(tmp_path, capfd):
     ("one", "other", "together"),
     [
         (("method.weights.align.high=1", "seed=0"), ("method.weights.align.high=3e-2", "seed=0"), True),
-        (("method.weights.align.high=1", "seed=0"), ("method.weights.align.high=1", "seed=1"), False),
+        (("method.weights.align.high=1", "seed=0"), ("method.weights.align.high=1", "seed=1"), True),
+        (("method.weights.align.high=1", "seed=0"), ("method.weights.align.high=1", "data.seed=1"), False),
         (("method.weights.align.high=1", "seed=0"), ("method.weights.align._target_=x", "seed=0"), False),
         (("method.weights.align.high=1", "method=mmd"), ("method.weights.align.high=1", "method=coral"), False),
     ],
 )
-def test_jobs_belong_together_that_differ_in_numbers_of_the_weights_only(one, other, together):
+def test_jobs_belong_together_that_differ_in_seeds_and_numbers_of_the_weights_only(one, other, together):
     assert (key_of(one) == key_of(other)) is together
 
 

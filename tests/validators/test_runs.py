@@ -70,7 +70,7 @@ def test_mixed_rows_are_rows_of_the_data_through_the_network(tmp_path, monkeypat
 
     def compare(method, index):
         mix, net = make(method, index), method.net
-        x = everything(method.trainer.datamodule.eval_set("target", "val")).x[index]
+        x = everything(method.data.eval_set("target", "val")).x[index]
         i = torch.arange(len(index))
         j = i.flip(0)
         assert not net.training
@@ -92,9 +92,7 @@ def test_texts_can_not_be_mixed():
             return Samples({"tokens": n[:, None]}, n, n, n)
 
     data = SimpleNamespace(eval_set=lambda *_: Texts(), eval_batch_size=4)
-    method = SimpleNamespace(
-        trainer=SimpleNamespace(datamodule=data), device="cpu", transfer_batch_to_device=lambda rows, *_: rows
-    )
+    method = SimpleNamespace(data=data, prepared=lambda rows: rows)
     n = torch.arange(6)
     with pytest.raises(ValueError, match="can't be mixed: leave mixval out"):
         validation._mixer(method, n)(n, n, 0.55)

@@ -27,10 +27,12 @@ def test_table_is_made_of_the_times_and_stands_in_the_docs(lambdas):
 def test_a_stack_is_faster_and_its_curves_are_those_of_runs_by_themselves(lambdas):
     rows = lambdas.read(SPEED / "lambdas.csv")
     assert {row["case"] for row in rows} == set(lambdas.CASES)
-    seconds = {(row["case"], row["round"], row["contender"]): float(row["cpu_seconds"]) for row in rows}
-    for case, number, contender in seconds:
+    assert {f"{row['lambdas']}x{row['seeds']}" for row in rows} == set(lambdas.SHAPES)
+    seconds = {(*lambdas.sweep_of(row), row["round"], row["contender"]): float(row["cpu_seconds"]) for row in rows}
+    for *sweep, contender in seconds:
         if contender == "stacked":
-            assert seconds[case, number, "one after the other"] / seconds[case, number, contender] > 2
+            alone = seconds[*sweep, "one after the other"]
+            assert alone / seconds[*sweep, contender] > (2 if int(sweep[2]) > 1 else 1.2)  # seeds alone share less
     assert max(float(row["gap"]) for row in rows) < 1e-6  # the weights are the same; one bit of a loss is not
 
 

@@ -1,7 +1,8 @@
-"""Time a sweep of lambda in a stack and run by run: python benchmarks/speed/lambdas.py [--rounds 2] [--threads 1].
+"""Time sweeps of lambda and seeds in stacks and run by run: python benchmarks/speed/lambdas.py [--rounds 2].
 
-Writes the csv and, beside it, lambdas.md, which is made of the csv alone: --table only makes it anew. --commands times
-a command for each run, too, as a loop in a shell starts them. The data of two of the cases are below DA_DATA_ROOT.
+Writes the csv, in which sweeps that are not measured now stay as they are, and lambdas.md beside it, which is made of
+the csv alone: --table only makes it anew. --commands times a command for each run, too, as a loop in a shell starts
+them. The data of two cases are below DA_DATA_ROOT.
 """
 
 import argparse
@@ -26,7 +27,8 @@ CASES = {
 LAUNCHERS = {"one after the other": "basic", "stacked": "stacked"}
 COMMANDS = "a command each"
 LAMBDAS = [0.01 * 10 ** (k / 5) for k in range(16)]
-COLUMNS = ("case", "threads", "runs", "round", "contender", "seconds", "cpu_seconds", "gap")
+SHAPES = ["16x3", "1x16"]
+COLUMNS = ("case", "threads", "lambdas", "seeds", "round", "contender", "seconds", "cpu_seconds", "gap")
 
 
 def sweep(case: str, contender: str, lambdas: int, seeds: int, threads: int, folder: Path) -> tuple[float, float]:
@@ -42,7 +44,9 @@ def sweep(case: str, contender: str, lambdas: int, seeds: int, threads: int, fol
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     for command in commands:
-        subprocess.run(command, check=True, env=environment, capture_output=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     after, stop = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     return stop - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -63,7 +67,7 @@ def gap(one: Path, other: Path) -> float:
 
 def measure(
     case: str, contenders: list[str], rounds: int, lambdas: int, seeds: int, threads: int
-) -> Iterator[dict[str, object]]:
+) -> Iterator[dict[str, str]]:
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as place:
             folders = {contender: Path(place) / contender.replace(" ", "_") for contender in contenders}
@@ -74,7 +78,8 @@ def measure(
             apart = gap(*(folders[contender] for contender in LAUNCHERS))
         for contender, (seconds, cpu) in found.items():
             yield {
-                **{"case": case, "threads": threads, "runs": lambdas * seeds, "round": number, "contender": contender},
+                **{"case": case, "threads": str(threads), "lambdas": str(lambdas), "seeds": str(seeds)},
+                **{"round": str(number), "contender": contender},
                 **{"seconds": f"{seconds:.2f}", "cpu_seconds": f"{cpu:.2f}", "gap": f"{apart:.1e}"},
             }
 
@@ -83,12 +88,12 @@ def table(rows: list[dict[str, str]]) -> str:
     """Markdown, made of the csv's rows alone: medians over the rounds."""
     contenders = (COMMANDS, *LAUNCHERS)
     lines = [
-        f"| a run reads | threads | runs | {' | '.join(f'{c}, s (CPU s)' for c in contenders)} "
+        f"| a run reads | threads | lambdas | seeds | {' | '.join(f'{c}, s (CPU s)' for c in contenders)} "
         f"| {' | '.join(f'{c} / stacked' for c in contenders[:-1])} | gap |",
-        "|---|" + "---:|" * (2 * len(contenders) + 2),
+        "|---|" + "---:|" * (2 * len(contenders) + 3),
     ]
-    for key in dict.fromkeys((row["case"], row["threads"], row["runs"]) for row in rows):
-        own = [row for row in rows if (row["case"], row["threads"], row["runs"]) == key]
+    for key in dict.fromkeys(map(sweep_of, rows)):
+        own = [row for row in rows if sweep_of(row) == key]
         times = {
             contender: [
                 [float(row[column]) for row in own if row["contender"] == contender]
@@ -102,6 +107,10 @@ def table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def sweep_of(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[key] for key in COLUMNS[:4])
+
+
 def ratio(times: list[float], others: list[float]) -> float:
     return statistics.median(one / other for one, other in zip(times, others, strict=True))
 
@@ -111,7 +120,11 @@ def pair(wall: float, cpu: float, digits: int = 1) -> str:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+
+def order(row: dict[str, str]) -> tuple[int, ...]:
+    return int(row["threads"]), list(CASES).index(row["case"]), -int(row["lambdas"]), int(row["round"])
 
 
 def main() -> None:
@@ -119,22 +132,20 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--lambdas", type=int, default=16)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sweeps", nargs="+", default=SHAPES, help="how many lambdas and seeds")
     parser.add_argument("--commands", action="store_true", help="time a command for each run, too")
     parser.add_argument("--out", type=Path, default=HERE / "lambdas.csv")
     parser.add_argument("--table", action="store_true", help="make lambdas.md of the csv that is there")
     options = parser.parse_args()
     if not options.table:
-        with options.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            for threads in options.threads:
-                for case in options.cases:
-                    contenders = [*([COMMANDS] if options.commands else []), *LAUNCHERS]
-                    for row in measure(case, contenders, options.rounds, options.lambdas, options.seeds, threads):
-                        writer.writerow(row)
-                        file.flush()
+        contenders = [*([COMMANDS] if options.commands else []), *LAUNCHERS]
+        for threads, case, shape in product(options.threads, options.cases, options.sweeps):
+            found = list(measure(case, contenders, options.rounds, *map(int, shape.split("x")), threads))
+            kept = [row for row in read(options.out) if sweep_of(row) != sweep_of(found[0])]
+            with options.out.open("w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(sorted([*kept, *found], key=order))
     options.out.with_suffix(".md").write_text(table(read(options.out)))
     print(options.out.with_suffix(".md").read_text())
 

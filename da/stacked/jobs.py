@@ -72,19 +72,30 @@ def _interrupted(cfg: DictConfig) -> bool:
 
 
 def _train_together(cfgs: Sequence[DictConfig]) -> None:
-    """Train these runs, in the order of their seeds, as one stack, or as one for each seed; say why not, if not."""
-    reason, by_seed = _train(cfgs)
+    """Train these runs, in the order of their seeds, as one stack, or as several; say why not, if not."""
+    reason, most = _train(cfgs)
     if reason is None:
         return
-    of_seeds = [list(own) for _, own in groupby(cfgs, key=lambda cfg: cfg.seed)]
-    by_seed = by_seed and 1 < len(of_seeds) < len(cfgs)
-    if by_seed:
-        what = "a stack for each seed"
+    parts = _divided(cfgs, most) if most else [cfgs]
+    if len(parts) > 1:
+        what = f"{len(parts)} stacks"
     else:
         what = f"{len(cfgs)} runs are trained one after the other" if len(cfgs) > 1 else "one run by itself"
     print(f"{title(cfgs)}: {what}: {reason}", file=sys.stderr, flush=True)
-    for own in of_seeds if by_seed else ():
-        _train_together(own)
+    for part in parts if len(parts) > 1 else ():
+        _train_together(part)
+
+
+def _divided(cfgs: Sequence[DictConfig], most: int) -> list[list[DictConfig]]:
+    """Return the runs in parts of at most so many, but none of less than a seed; none at all if runs are alone then."""
+    parts: list[list[DictConfig]] = []
+    for _, of_seed in groupby(cfgs, key=lambda cfg: cfg.seed):
+        own = list(of_seed)
+        if parts and len(parts[-1]) + len(own) <= most:
+            parts[-1] += own
+        else:
+            parts.append(own)
+    return parts if len(parts) < len(cfgs) else []
 
 
 def title(cfgs: Sequence[DictConfig]) -> str:
@@ -93,23 +104,23 @@ def title(cfgs: Sequence[DictConfig]) -> str:
     return f"{cfgs[0].names.method} seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
 
 
-def _train(cfgs: Sequence[DictConfig]) -> tuple[str | None, bool]:
-    """Train these runs as one stack; return why not, if not, and whether those of one seed might be one."""
+def _train(cfgs: Sequence[DictConfig]) -> tuple[str | None, int]:
+    """Train these runs as one stack; return why not, if not, and how many of other seeds might be one, 0 for none."""
     if len(cfgs) == 1:
-        return "no other run differs from it in its seed or in weights of its terms only", False
+        return "no other run differs from it in its seed or in weights of its terms only", 0
     from da.stacked.reasons import NotStackableError, SeedsDifferError, reason_in_config
 
     if reason := reason_in_config(cfgs[0]):
-        return reason, False
+        return reason, 0
     from da.stacked.run import run_stack
 
     try:
         results = run_stack(cfgs)
     except NotStackableError as error:
-        return str(error), isinstance(error, SeedsDifferError)
+        return str(error), error.most if isinstance(error, SeedsDifferError) else 0
     except Exception as error:  # whatever it is, a run by itself will say it, or do without it
         if cfgs[0].debug:
             traceback.print_exc()
-        return f"the stack failed: {type(error).__name__}: {error}", True
+        return f"the stack failed: {type(error).__name__}: {error}", 1
     outcomes.update(zip((str(cfg.run_dir) for cfg in cfgs), results, strict=True))
-    return None, False
+    return None, 0

@@ -16,8 +16,9 @@ SEPARATE = ("SGD", "ASGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad
 LARGEST = 4_000_000
 """Most trained parameters of a run that is stacked: a larger one is not faster that way."""
 
-LARGEST_OF_SEEDS = 60_000_000
-"""Most trained parameters of all runs where they have several seeds, 1 GiB with gradients and momentum."""
+LARGEST_OF_SEEDS = 8_000_000
+"""Most trained parameters of all runs where they have several seeds: the C library asks the system for every tensor of
+more than 32 MiB anew, and a stack of such is slower than one stack for each seed."""
 
 _CHECKS: tuple[tuple[Callable[[DictConfig], Any], str], ...] = (
     (lambda cfg: cfg.pretrain is not None, "it has a source stage"),
@@ -39,7 +40,11 @@ class NotStackableError(Exception):
 
 
 class SeedsDifferError(NotStackableError):
-    """Says why runs of several seeds can't be one stack, where those of one seed may be."""
+    """Says why runs of several seeds can't be one stack, where those of one seed may be, or `most` of them."""
+
+    def __init__(self, reason: str, most: int = 1) -> None:
+        super().__init__(reason)
+        self.most = most
 
 
 def reason_in_config(cfg: DictConfig) -> str | None:
@@ -71,7 +76,8 @@ def check_stackable(method: Method) -> WeightedSum:
 def check_size(method: Method, runs: int) -> None:
     """Raise SeedsDifferError if so many runs have more parameters together than those of several seeds may have."""
     if (trained := runs * _trained(method)) > LARGEST_OF_SEEDS:
-        raise SeedsDifferError(f"{runs} runs have {trained:,} trained parameters, of {LARGEST_OF_SEEDS:,} at most")
+        reason = f"{runs} runs of several seeds have {trained:,} trained parameters, of {LARGEST_OF_SEEDS:,} at most"
+        raise SeedsDifferError(reason, most=LARGEST_OF_SEEDS // _trained(method))
 
 
 def _trained(method: Method) -> int:

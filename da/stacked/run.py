@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from da.callbacks.checkpoints import LAST, WholeFiles
 from da.callbacks.selection import Scores
 from da.callbacks.throughput import Throughput
 from da.cost import Meter, network_cost, peak_memory_mib
-from da.data.base import DomainData
 from da.environment import write_environment
 from da.record import RunRecord
 from da.resume import CHECKPOINTS
@@ -25,8 +23,7 @@ from da.run import describe, log_test, target_labels
 from da.stacked.jobs import title
 from da.stacked.member import Member
 from da.stacked.members import AllFailedError, Members
-from da.stacked.reasons import check_size
-from da.stacked.seeds import DataOfSeeds, SeedBatchesOfSeeds, Start, start
+from da.stacked.seeds import DataOfSeeds, SeedBatchesOfSeeds, Start, starts_of
 from da.stacked.stack import Stack
 from da.stacked.trial import Trial
 from da.stage import SELECTED, build_trainer, quiet
@@ -48,15 +45,14 @@ def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     records = [RunRecord(cfg) for cfg in cfgs]
     meter = Meter()
     cfg = cfgs[0]
-    starts = [start(next(own)) for _, own in groupby(cfgs, key=lambda each: each.seed)]
-    seeds, methods = [each.seed for each in starts], [each.method for each in starts]
-    if len(seeds) > 1:
-        check_size(methods[0], len(cfgs))
-    data, seed_of = DataOfSeeds([each.data for each in starts]), [seeds.index(each.seed) for each in cfgs]
+    starts = starts_of(cfgs)
+    methods, seeds = [start.method for start in starts], [start.cfg.seed for start in starts]
+    data = DataOfSeeds([start.data for start in starts])
     cost_of_net = network_cost(methods[0].net, one_row(starts[0].data))
     trial = Trial(methods)
-    stack = Stack(methods, seed_of, [_weights(each, methods[0].objective.named_terms()) for each in cfgs])
-    members = [_member(each, stack, number, starts[seed_of[number]].data) for number, each in enumerate(cfgs)]
+    weights = [_weights(each, methods[0].objective.named_terms()) for each in cfgs]
+    stack = Stack(methods, [seeds.index(each.seed) for each in cfgs], weights)
+    members = [_member(each, stack, number, starts) for number, each in enumerate(cfgs)]
     label = f"{title(cfgs)}, {len(cfgs)} runs at once"
     callback = Members(members, label, lambda: _take_possession(members, records, starts))
     throughput = Throughput()
@@ -94,7 +90,8 @@ def _weights(cfg: DictConfig, terms: Mapping[str, object]) -> dict[str, Weight]:
     return complete_weights({name: build(given[name], f"method.weights.{name}") for name in given}, terms)
 
 
-def _member(cfg: DictConfig, stack: Stack, number: int, data: DomainData) -> Member:
+def _member(cfg: DictConfig, stack: Stack, number: int, starts: Sequence[Start]) -> Member:
+    data = starts[stack.seed_of[number]].data
     validators = {name: build(node, f"validators.{name}") for name, node in cfg.validators.items()}
     classes: dict[Role, int] = {role: data.num_classes_of(role) for role in ("source", "target")}
     scores = Scores(classes, validators, cfg.selection_metric)

@@ -1,6 +1,7 @@
 """What the runs of each seed in a stack begin with: their data, and their network before the first step."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -15,28 +16,39 @@ from da.data.base import DomainData
 from da.data.rows import stable_seed
 from da.introduce import introduce
 from da.methods.weighted_sum import WeightedSum
-from da.stacked.reasons import SeedsDifferError, check_stackable
+from da.stacked.reasons import SeedsDifferError, check_size, check_stackable
 from da.stage import build_method
 from da.types import Batch, Samples
 
 
 class Start(NamedTuple):
-    """A seed, the config of one of its runs, and what a run of that seed by itself begins with."""
+    """The config of one run of a seed, and what a run of that seed by itself begins with."""
 
-    seed: int
     cfg: DictConfig
     data: DomainData
     method: WeightedSum
 
 
-def start(cfg: DictConfig) -> Start:
-    """Build data and method as `da.run` does; NotStackableError if no stack can train the method."""
+def starts_of(cfgs: Sequence[DictConfig]) -> list[Start]:
+    """Return what each seed of these configs begins with; they come in the order of the seeds.
+
+    Raises NotStackableError if no stack can train the method, or not so many runs of several seeds.
+    """
+    first = _start(cfgs[0])
+    if cfgs[0].seed != cfgs[-1].seed:
+        check_size(first.method, len(cfgs))
+    others = [next(own) for _, own in groupby(cfgs, key=lambda cfg: cfg.seed)][1:]
+    return [first, *map(_start, others)]
+
+
+def _start(cfg: DictConfig) -> Start:
+    """Build data and method as `da.run` does."""
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, net = assemble(cfg)
     method = check_stackable(build_method(cfg, "method", net))
     data.load(method.streams, method.evaluated)
     introduce(method, data)
-    return Start(cfg.seed, cfg, data, method)
+    return Start(cfg, data, method)
 
 
 class DataOfSeeds(LightningDataModule):

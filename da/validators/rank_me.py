@@ -8,7 +8,7 @@ from da.validators.base import Seen, Validator
 
 
 def effective_rank(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Exp of the entropy of the singular values over their sum (Garrido et al. 2023, RankMe, eq. 1-3); 1 of zeros.
+    """Exp of the entropy of the singular values over their sum (Garrido et al. 2023, RankMe, eq. 1); 1 of zeros.
 
     The features are not centred, as there. Without the 1e-7 that the paper adds to each share so that it has a
     logarithm: 0 log 0 is 0.

@@ -14,7 +14,7 @@ CHUNK = 1024  # rows of the [n, n] similarity matrix held at a time
 
 
 def soft_neighbourhood_density(p: Float[Tensor, "n c"], temperature: float) -> Float[Tensor, ""]:
-    """Mean entropy of each row's softmax over its cosine similarities with all other rows (Saito et al. 2021, eq. 2-4).
+    """Mean entropy of each row's softmax over its cosine similarities with all other rows (Saito et al. 2021, sec. 3).
 
     High when every row has many near neighbours, that is when target rows form dense clusters.
     """

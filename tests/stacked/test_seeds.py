@@ -1,5 +1,7 @@
 """Runs of several seeds in one stack: each begins, is fed and drops out as its seed says."""
 
+from types import SimpleNamespace
+
 import pytest
 from conftest import TOY, config
 from saved_runs import WIDE
@@ -9,6 +11,7 @@ from stacked.test_launcher import results, sweep
 from da.assemble import assemble
 from da.run import run
 from da.stacked import reasons
+from da.stacked.jobs import _divided
 from da.stacked.reasons import SeedsDifferError
 from da.stacked.run import run_stack
 from da.stacked.seeds import DataOfSeeds
@@ -50,7 +53,7 @@ def test_seeds_that_cannot_be_one_stack_are_one_each(tmp_path, capfd, monkeypatc
     monkeypatch.setattr(reasons, "LARGEST_OF_SEEDS", 1000)
     assert sweep(tmp_path, "method.weights.align.high=0.1,2", "seed=0,1") == 0
     said = capfd.readouterr()
-    assert "mmd seeds 0, 1: a stack for each seed: 4 runs have 1,864 trained parameters, of 1,000 at most" in said.err
+    assert "mmd seeds 0, 1: 2 stacks: 4 runs of several seeds have 1,864 trained parameters, of 1,000" in said.err
     assert "mmd seed 1, 2 runs at once" in said.out
     assert [result["stacked"] for result in results(tmp_path).values()] == [2] * 4
 
@@ -76,3 +79,17 @@ def test_nor_are_seeds_with_other_numbers_of_steps():
         parts.append(data)
     with pytest.raises(SeedsDifferError, match="its seeds have other numbers of steps"):
         DataOfSeeds(parts).train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "most", "parts"),
+    [
+        ((0, 0, 1, 1, 2, 2), 4, [[0, 0, 1, 1], [2, 2]]),
+        ((0, 0, 1, 1, 2), 1, [[0, 0], [1, 1], [2]]),
+        ((0, 0, 1, 2), 3, [[0, 0, 1], [2]]),
+        ((0, 1, 2), 1, []),
+    ],
+)
+def test_runs_are_divided_between_seeds(seeds, most, parts):
+    cfgs = [SimpleNamespace(seed=seed) for seed in seeds]
+    assert [[cfg.seed for cfg in part] for part in _divided(cfgs, most)] == parts

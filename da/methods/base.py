@@ -74,9 +74,7 @@ class Method(LightningModule, ABC):
         """Encode a batch; what is measured on it is a callback's business."""
         return self.encode_stream(rows, self.evaluated[dataloader_idx])
 
-    def test_step(  # type: ignore[override]  # as above
-        self, rows: Samples, batch_idx: int, dataloader_idx: int = 0
-    ) -> Encoded:
+    def test_step(self, rows: Samples, batch_idx: int, dataloader_idx: int = 0) -> Encoded:  # type: ignore[override]
         """Encode a batch of the source or, from the second loader, of the target."""
         return self.encode_stream(rows, ("source", "target")[dataloader_idx])
 
@@ -126,10 +124,7 @@ class Method(LightningModule, ABC):
         return Encoded(z, logits, y, domain, index, dict(zip(layers, kept, strict=True)))
 
     def all_rows(self, stream: str) -> Iterator[Samples]:
-        """Yield all rows of a training stream in row order, the network in evaluation mode as long as they last.
-
-        Every process gets all of them.
-        """
+        """Yield all rows of a training stream in row order to every process, the network in evaluation mode."""
         training = self.net.training
         self.net.eval()
         try:

@@ -35,6 +35,7 @@ from da.introduce import introduce
 from da.methods.base import Method
 from da.models.network import Network
 from da.models.state import check_fits
+from da.overhead import Untimed, leave_out_unused_hooks
 from da.resume import CHECKPOINTS, Saved, Stage
 from da.settings import FIRST_VALIDATORS
 from da.sharding import sharded
@@ -127,6 +128,8 @@ def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
     """Build the trainer of the config, with what no run lets Lightning decide."""
     # Deterministic algorithms would fill all memory with NaN first, lest anybody read what is not set. Nobody does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if not cfg.trainer.get("profiler"):
+        options["profiler"] = Untimed()
     trainer: pl.Trainer = build(
         cfg.trainer,
         "trainer",
@@ -137,6 +140,7 @@ def build_trainer(cfg: DictConfig, folder: Path, **options: Any) -> pl.Trainer:
         plugins=[WholeFiles(), *_starts_processes()],
         **options,
     )
+    leave_out_unused_hooks(trainer.callbacks)  # type: ignore[attr-defined]
     return trainer
 
 

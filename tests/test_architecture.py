@@ -13,12 +13,13 @@ BELOW = {  # what a package may import of ours
     "types": set(),
     "schedules": set(),
     "distributed": set(),
+    "overhead": set(),
     "discrepancies": set(),
     "sharding": set(),
     "models": {"types", "distributed", "sharding", "build", "record"},
     "terms": {"types", "schedules", "distributed", "discrepancies", "models", "transfer"},
     "data": {"types", "distributed"},
-    "methods": {"types", "schedules", "distributed", "sharding", "models", "terms", "data", "transfer"},
+    "methods": {"types", "schedules", "distributed", "overhead", "sharding", "models", "terms", "data", "transfer"},
     "validators": {"types", "discrepancies", "terms", "data", "transfer"},
     "settings": set(),
     "record": {"settings"},
@@ -48,7 +49,7 @@ BELOW = {  # what a package may import of ours
     "sweep": {"compose", "record", "settings"},
     "stacked": {
         *("assemble", "build", "callbacks", "cost", "data", "introduce", "methods"),
-        *("environment", "record", "resume", "run", "stage", "terms", "models", "types"),
+        *("environment", "record", "resume", "run", "stage", "terms", "models", "overhead", "types"),
     },
     "use": {"build", "data", "models", "types"},
 }

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, cast, final
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from da.data.base import DomainData
@@ -14,13 +13,14 @@ from da.distributed import mean_over_ranks
 from da.models.network import Network
 from da.models.optimizer import OptimizerFactory, new_optimizer
 from da.models.tuning import Tuning
+from da.overhead import LeanModule
 from da.schedules import Constant, Schedule
 from da.sharding import shard
 from da.terms.base import Losses, full_precision
 from da.types import ROLE_OF_STREAM, UNENCODED, Batch, Encoded, Role, Samples, Step, join_rows
 
 
-class Method(LightningModule, ABC):
+class Method(LeanModule, ABC):
     """A network, the training streams it needs, and how it is evaluated.
 
     Args:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_map
@@ -14,6 +13,7 @@ from da.callbacks.seeding import seed_generators
 from da.methods.base import Method
 from da.methods.weighted_sum import WeightedSum
 from da.models.optimizer import new_optimizer
+from da.overhead import LeanModule
 from da.stacked.layers import LayersOfEach
 from da.stacked.reasons import SeedsDifferError
 from da.terms.base import AdaptiveWeight, Losses, Weight
@@ -33,7 +33,7 @@ class _Call(nn.Module):
         return function(self.method, *arguments)
 
 
-class Stack(LightningModule):
+class Stack(LeanModule):
     """K weighted sums of the same terms that differ in the weights lambda and in the seed only.
 
     Each trained parameter p of the method becomes one of shape [K, *p.shape], and each buffer that training may change

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from da.precision import fastest
+
 NOT_IDENTITY = frozenset(
     {
         "hydra",
@@ -139,8 +141,9 @@ def sum_name(method: str, overrides: Sequence[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """Make `${da.run_name:...}` and `${da.sum:...}` known to OmegaConf."""
+    """Make `${da.run_name:...}`, `${da.sum:...}` and `${da.precision:...}` known to OmegaConf."""
     OmegaConf.register_new_resolver("da.sum", sum_name, replace=True)
     OmegaConf.register_new_resolver(
         "da.run_name", lambda data, method, *, _root_: run_name(data, method, _root_), replace=True
     )
+    OmegaConf.register_new_resolver("da.precision", fastest, replace=True)

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported: no test waits for a network
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from torch import nn
 
+from da.build import check
 from da.callbacks.selection import Scores
 from da.cli import main
 from da.compose import compose_config
 from da.data.rows import Draw, Rows
 from da.models.mlp import Mlp
 from da.models.network import Network
-from da.settings import register_resolvers
+from da.settings import GROUPS, check_settings, register_resolvers
 from da.types import HIDDEN, Encoded, Samples, Step
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -39,6 +41,17 @@ def options(group: str) -> list[str]:
 def config(*overrides: str, run_dir: Path | str = "unused") -> DictConfig:
     """Compose train.yaml as the command line would."""
     return compose_config(overrides, run_dir)
+
+
+def check_options(cfg: DictConfig) -> None:
+    """Raise for settings that a run refuses, and for options of anything it builds that there are not."""
+    check_settings(cfg)
+    facts = {"num_classes": 2, "num_features": 5, "num_channels": 3, "length": 50, "cardinalities": [3]}
+    for fact in facts.keys() & cfg.data.keys():  # what null stands for, only the data can tell
+        cfg.data[fact] = facts[fact] if cfg.data[fact] is None else cfg.data[fact]
+    for group in GROUPS & cfg.keys():
+        if cfg[group]:
+            check(OmegaConf.to_container(cfg[group], resolve=True), group)
 
 
 def call(*words: object) -> int:

@@ -21,7 +21,8 @@ BELOW = {  # what a package may import of ours
     "data": {"types", "distributed"},
     "methods": {"types", "schedules", "distributed", "overhead", "sharding", "models", "terms", "data", "transfer"},
     "validators": {"types", "discrepancies", "terms", "data", "transfer"},
-    "settings": set(),
+    "precision": set(),
+    "settings": {"precision"},
     "record": {"settings"},
     "report": {"command", "record", "settings", "sweep", "transfer"},
     "callbacks": {

@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CONF, TOY, config, normal, options
+from conftest import CONF, TOY, check_options, config, normal, options
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
-from omegaconf import OmegaConf
 
 from da.auto.plan import read_settings
-from da.build import build, check
+from da.build import build
 from da.run import run
-from da.settings import check_settings
 from da.types import Step
 from da.validators.base import Seen
 
@@ -25,7 +23,6 @@ ROOT = CONF.parent
 DOCS = ROOT / "docs"
 PAGES = sorted((DOCS / "pages").rglob("*.md"))
 MEASURED = {"train/loss/<update>", "alignment/<term>/norm"}  # of methods with several updates; the run below has one
-GROUPS = ("data", "net", "method", "optimizer", "lr_schedule", "trainer", "validators", "logger", "pretrain")
 
 
 @pytest.fixture
@@ -80,7 +77,6 @@ def overrides(command):
     return chosen
 
 
-FACTS = {"num_classes": 2, "num_features": 5, "num_channels": 3, "length": 50, "cardinalities": [3]}
 COMMANDS = sorted({(page.relative_to(DOCS).as_posix(), line) for page in PAGES for line in commands(page)})
 
 
@@ -115,12 +111,7 @@ def test_every_command_composes_and_its_options_exist(page, command, extended):
     if "method=auto" in chosen:
         chosen = read_settings([word for word in chosen if word != "method=auto"])[1]
     cfg = config(*([extended] if "searchpath" not in command else []), *chosen)
-    check_settings(cfg)
-    for fact in FACTS.keys() & cfg.data.keys():  # what null stands for, only the data can tell
-        cfg.data[fact] = FACTS[fact] if cfg.data[fact] is None else cfg.data[fact]
-    for group in GROUPS:
-        if cfg.get(group):
-            check(OmegaConf.to_container(cfg[group], resolve=True), group)
+    check_options(cfg)
 
 
 @pytest.mark.parametrize("name", examples())

@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import polars as pl

@@ -49,6 +49,7 @@ def test_what_was_chosen_is_what_the_run_is_known_by(processor):
     assert half.trainer.precision == "bf16-mixed"
     assert config_hash(half) == config_hash(config("trainer.precision=bf16-mixed"))
     assert config_hash(config(*TOY, "precision=auto")) == config_hash(config(*TOY))
+    assert config("experiment=office_caltech10", "precision=auto").trainer.precision == "32-true", "cached features"
     assert config("precision=auto", "trainer.precision=64-true").trainer.precision == "64-true", "what is given counts"
     processor()
     assert config_hash(config("precision=auto")) == config_hash(config())

@@ -22,7 +22,7 @@ from da.callbacks.seeding import SeedEachBatch
 from da.compose import config_dir
 from da.introduce import introduce
 from da.models.network import Network
-from da.settings import check_settings
+from da.settings import check_settings, register_resolvers
 from da.stage import build_averaging, build_method, build_trainer, quiet
 
 DATA = (
@@ -46,6 +46,7 @@ def compose_config(method: str, net: str, seed: int, overrides: Sequence[str]) -
 @lru_cache(maxsize=32)
 def _composed(*overrides: str) -> DictConfig:
     """Compose conf/train.yaml once: it takes half a second, and a grid search asks for the same one many times."""
+    register_resolvers()
     with initialize_config_dir(config_dir(), version_base="1.3"):
         return compose("train", overrides=list(overrides))
 

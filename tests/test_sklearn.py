@@ -12,6 +12,7 @@ import torch
 from conftest import config
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
@@ -156,6 +157,14 @@ def test_a_grid_search_over_method_and_lambda_inside_a_pipeline():
     assert set(search.best_params_) == set(grid)
     assert search.best_score_ > 0.9
     assert search.predict(100 * x).shape == y.shape
+
+
+def test_options_may_ask_for_what_is_worked_out():
+    """As they do outside of these tests, where nothing has made the resolvers known."""
+    OmegaConf.clear_resolver("da.precision")
+    x, y, domain = clouds()
+    fitted = AdaptationClassifier(overrides=("precision=auto",), **QUICK).fit(x, y, domain)
+    assert torch.equal(weights(fitted), weights(AdaptationClassifier(**QUICK).fit(x, y, domain)))
 
 
 def test_it_is_pickled_copied_and_cloned():

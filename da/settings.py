@@ -77,7 +77,7 @@ def check_settings(cfg: DictConfig) -> None:
             expected = " or ".join(t.__name__ for t in (type_ if isinstance(type_, tuple) else (type_,)))
             expected = expected.replace("NoneType", "null")
             raise TypeError(f"{key}={value!r} is of type {type(value).__name__}, expected {expected}")
-    if "discrepancy" in cfg and "${discrepancy}" not in str(OmegaConf.to_container(cfg.method, resolve=False)):
+    if "discrepancy" in cfg and not _reads_discrepancy(cfg):
         raise ValueError(f"method={cfg.names.method} reads no discrepancy; method=align takes any of them")
     if cfg.trainer.get("max_time") is not None:
         raise ValueError("trainer.max_time would end the run as if it were complete: max_minutes=... saves it to go on")
@@ -87,6 +87,14 @@ def check_settings(cfg: DictConfig) -> None:
         raise ValueError(f"figures={cfg.figures}: expected one of {', '.join(FIGURES)}")
     if cfg.figures_every is not None and (cfg.figures_every < 1 or cfg.figures == "none"):
         raise ValueError(f"figures_every={cfg.figures_every} needs 1 epoch or more, and figures=tsne or pca to draw by")
+
+
+def _reads_discrepancy(cfg: DictConfig) -> bool:
+    """Whether the method refers to it or, in the resolved config of a run, holds it."""
+    if "${discrepancy}" in str(OmegaConf.to_container(cfg.method, resolve=False)):
+        return True
+    own, method = (str(OmegaConf.to_container(node, resolve=True)) for node in (cfg.discrepancy, cfg.method))
+    return own in method
 
 
 def config_hash(cfg: DictConfig) -> str:

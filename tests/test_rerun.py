@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import TOY, config
+from conftest import TOY, call, config
 
 from da.models.state import load_checkpoint
 from da.rerun import main
@@ -65,3 +65,10 @@ def test_what_is_no_complete_run_is_refused_in_one_line(status, arguments, messa
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_run_whose_method_reads_a_discrepancy_comes_out_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(config(*TOY, "method=mmd", run_dir=tmp_path / "run"))
+    assert call("rerun", tmp_path / "run") == 0
+    assert "weights: the same to the last bit" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from da.assemble import assemble, one_row
 from da.build import build
+from da.callbacks.checkpoints import SELECTED
 from da.callbacks.selection import ORACLE, Scores, Weights
 from da.cost import Meter, network_cost, peak_memory_mib
 from da.data.base import DomainData
@@ -23,7 +24,7 @@ from da.record import RunRecord
 from da.resume import CHECKPOINTS, PRETRAIN, Saved, saved_state
 from da.settings import check_settings
 from da.sharding import load_whole_state, whole_state
-from da.stage import SELECTED, Fitted, fit, leads, quiet
+from da.stage import Fitted, fit, leads, quiet
 
 if TYPE_CHECKING:
     from da.callbacks.figures import Figures

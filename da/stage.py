@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]  # exported without saying so
     LightningEnvironment,
@@ -21,7 +20,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from da.assemble import write_data_file
 from da.build import build
 from da.callbacks.averaging import Averaging, check_same_averaging
-from da.callbacks.checkpoints import LAST, LastCheckpoint, WholeFiles
+from da.callbacks.checkpoints import LAST, SELECTED, LastCheckpoint, SelectedCheckpoint, WholeFiles
 from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.pruning import pruning
@@ -40,8 +39,6 @@ from da.resume import CHECKPOINTS, Saved, Stage
 from da.settings import FIRST_VALIDATORS
 from da.sharding import sharded
 from da.types import Role
-
-SELECTED = "selected.ckpt"
 
 
 class Fitted(NamedTuple):
@@ -89,7 +86,8 @@ def fit(
         callbacks=[
             *(*averaging, scores, throughput, SeedEachBatch(cfg.seed), *monitors, *further),
             *(pruning(scores) if stage == "method" else []),
-            *(make_progress(label, FIRST_VALIDATORS | {selection_metric}), _selected(checkpoints, scores), last),
+            make_progress(label, FIRST_VALIDATORS | {selection_metric}),
+            *(SelectedCheckpoint(checkpoints, scores.monitor), last),  # in this order: last.ckpt knows of the other
         ],
         logger=[metrics, *loggers],
         enable_progress_bar=on_terminal(),
@@ -161,18 +159,6 @@ def _announce(label: str, trainer: pl.Trainer, net: Network, saved: Saved | None
     print(f"{label}: {trained:,} parameters on {where}, precision {trainer.precision}{layout}", flush=True)
     if trainer.world_size > 1:
         check_port()
-
-
-def _selected(folder: Path, scores: Scores) -> Checkpoint:
-    """Return what writes selected.ckpt; it comes before what writes last.ckpt, which so knows of it."""
-    return ModelCheckpoint(
-        folder,
-        filename="selected",
-        monitor=scores.monitor,
-        mode="max",
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
 
 
 def leads() -> bool:

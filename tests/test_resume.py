@@ -15,7 +15,7 @@ import torch
 from conftest import TOY, config, options
 from torch.testing import assert_close
 
-from da.callbacks.checkpoints import LAST, PREVIOUS, LastCheckpoint, WholeFiles, newest_checkpoint
+from da.callbacks.checkpoints import LAST, PREVIOUS, SELECTED, LastCheckpoint, WholeFiles, newest_checkpoint
 from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.selection import Scores
 from da.cost import Meter
@@ -85,6 +85,8 @@ def assert_same_run(folder, whole, *metrics, times=1):
     for part in ("state_dict", "optimizer_states", "epoch", "global_step"):
         assert_close(here[part], there[part], rtol=0, atol=0)
     assert here["callbacks"]["Scores"] == there["callbacks"]["Scores"]
+    here, there = (load_checkpoint(place / "checkpoints" / SELECTED) for place in (folder, whole))
+    assert_close(here["state_dict"], there["state_dict"], rtol=0, atol=0)
     for file in ("metrics.csv", *metrics):
         assert without_test(folder / file) == without_test(whole / file)
     results, expected = (json.loads((place / "results.json").read_text()) for place in (folder, whole))
@@ -148,6 +150,15 @@ def test_it_goes_on_with_accumulated_gradients_and_with_workers_too(extra, tmp_p
     killed(tmp_path, overrides, BATCHES + 3)
     run(short(tmp_path, *overrides))
     assert_same_run(tmp_path, whole_runs(overrides))
+
+
+def test_a_folder_that_was_moved_keeps_the_epoch_that_was_selected(tmp_path, whole_runs):
+    overrides = ("method=dann", "selection_metric=snd", "optimizer.lr=1.0")  # falls after the first epoch
+    assert json.loads((whole_runs(overrides) / "results.json").read_text())["selected"]["epoch"] == 0
+    killed(tmp_path / "before", overrides, BATCHES + 3)
+    (tmp_path / "before").rename(tmp_path / "after")
+    run(short(tmp_path / "after", *overrides))
+    assert_same_run(tmp_path / "after", whole_runs(overrides))
 
 
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(tmp_path, whole_runs):

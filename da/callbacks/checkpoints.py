@@ -1,4 +1,4 @@
-"""last.ckpt, from which a run that was interrupted goes on: when it is written, and how."""
+"""The checkpoints of a run: last.ckpt, from which it goes on when interrupted, and selected.ckpt; when, and how."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from da.callbacks.averaging import Averaging
@@ -19,7 +19,7 @@ from da.cost import Meter
 from da.distributed import max_over_ranks
 from da.models.state import load_checkpoint
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS, SELECTED = "last.ckpt", "previous.ckpt", "selected.ckpt"
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What clusters announce the end of a job with: it is saved, and goes on where it is started again."""
 
@@ -123,6 +123,35 @@ class LastCheckpoint(Checkpoint):
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}
+
+
+class SelectedCheckpoint(ModelCheckpoint):
+    """Writes selected.ckpt where the metric `monitor` is at its highest so far, wherever the run's folder was before.
+
+    Lightning's own forgets the best score when the folder was moved, and would take the next epoch whatever its score.
+
+    Args:
+        folder: of the checkpoints.
+        monitor: name of the metric.
+    """
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(
+            folder,
+            filename=Path(SELECTED).stem,
+            monitor=monitor,
+            mode="max",
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {key: here(state_dict[key]) for key in state_dict if key.endswith("_path")}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
 
 class WholeFiles(TorchCheckpointIO):

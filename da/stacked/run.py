@@ -12,7 +12,7 @@ from torch import Tensor
 
 from da.assemble import one_row, write_data_file
 from da.build import build
-from da.callbacks.checkpoints import LAST, WholeFiles
+from da.callbacks.checkpoints import LAST, SELECTED, WholeFiles
 from da.callbacks.selection import Scores
 from da.callbacks.throughput import Throughput
 from da.cost import Meter, network_cost, peak_memory_mib
@@ -26,7 +26,7 @@ from da.stacked.members import AllFailedError, Members
 from da.stacked.seeds import DataOfSeeds, SeedBatchesOfSeeds, Start, starts_of
 from da.stacked.stack import Stack
 from da.stacked.trial import Trial
-from da.stage import SELECTED, build_trainer, quiet
+from da.stage import build_trainer, quiet
 from da.terms.base import Weight, complete_weights
 from da.types import Role
 

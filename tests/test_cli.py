@@ -156,13 +156,14 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(t
 
 
 @pytest.mark.ddp
-def test_two_processes_train_the_weights_of_one_also_inside_a_sweep(tmp_path):
+def test_two_processes_train_the_weights_of_one_also_inside_a_sweep(tmp_path, da_here):
     norm = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.0}"
     short = ("data=toy", "net=mlp", "figures=none", norm, "data.steps_per_epoch=6", "trainer.max_epochs=2")
-    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
-        arguments = ("train", "-m", "method=mcd,shot", *short, f"trainer={trainer}", f"runs={name}")
-        status, _, err = da(*arguments, cwd=tmp_path)
-        assert status == 0, err
+    sweep = ("train", "-m", "method=mcd,shot", *short)
+    status, _, err = da_here(*sweep, "trainer=cpu", "runs=one")
+    assert status == 0, err
+    status, _, err = da(*sweep, "trainer=ddp_cpu", "runs=two", cwd=tmp_path)
+    assert status == 0, err
     one, two = ({r["method"]: r for r in results_in(tmp_path / name)} for name in ("one", "two"))
     assert [r["world_size"] for r in two.values()] == [2, 2]
     for method in one:

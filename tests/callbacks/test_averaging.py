@@ -1,16 +1,13 @@
 """The average is that of the weights after each batch; it is what is validated, saved and tested."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import TOY, config, power_cut, same_tests
 from omegaconf import OmegaConf
+from processes import run_on
 from torch.testing import assert_close
 
 from da.callbacks.averaging import Ema, Swa
@@ -181,14 +178,12 @@ def test_the_source_stage_is_averaged_too_and_hands_its_average_over(tmp_path):
 def test_two_processes_average_as_one(tmp_path):
     short = ("data=toy", "net=mlp", "figures=none", NORM.replace("0.2", "0.0"), "data.steps_per_epoch=6")
     found = []
-    for trainer in ("cpu", "ddp_cpu"):
-        chosen = ("method=mcd", *short, *EMA, "trainer.max_epochs=2", f"trainer={trainer}", f"run_dir={trainer}")
-        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "da", "train", *chosen]
-        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        checkpoint = load_checkpoint(tmp_path / trainer / "checkpoints/last.ckpt")
-        found.append((net_of(checkpoint), json.loads((tmp_path / trainer / "results.json").read_text())))
+    for world, trainer in ((1, "cpu"), (2, "ddp_cpu")):
+        folder = tmp_path / trainer
+        options = ("method=mcd", *short, *EMA, "trainer.max_epochs=2", f"trainer={trainer}")
+        run_on(world, config(*options, run_dir=folder))
+        checkpoint = load_checkpoint(folder / "checkpoints/last.ckpt")
+        found.append((net_of(checkpoint), json.loads((folder / "results.json").read_text())))
     (one, alone), (two, both) = found
     assert (alone["world_size"], both["world_size"]) == (1, 2)
     assert_close(two, one, atol=1e-5, rtol=1e-4)

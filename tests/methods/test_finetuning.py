@@ -120,14 +120,13 @@ def test_the_network_does_not_run_on_the_second_view_and_the_key_network_on_noth
 def test_on_two_processes_all_rows_are_fitted_on_and_the_network_is_that_of_one(start, tmp_path):
     options = [word for word in start if not word.startswith("trainer")]
     words = [*options, "term=[lwf,co_tuning,bi_tuning]", "trainer.max_epochs=1", "net.backbone.dropout=0.0"]
-    states = []
-    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
-        command = [sys.executable, "-m", "da", "train", *words, f"trainer={trainer}", f"run_dir={tmp_path / name}"]
-        subprocess.run(command, check=True, capture_output=True)
-        states.append(load_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"])
+    _, one = train(tmp_path / "one", *words, "trainer=cpu")
+    command = [sys.executable, "-m", "da", "train", *words, "trainer=ddp_cpu", f"run_dir={tmp_path / 'two'}"]
+    subprocess.run(command, check=True, capture_output=True)
+    two = load_checkpoint(tmp_path / "two/checkpoints/last.ckpt")["state_dict"]
     assert json.loads((tmp_path / "two/results.json").read_text())["world_size"] == 2
-    assert difference(*states, "objective.terms.co_tuning") < 1e-6
-    assert difference(*states) < 1e-6  # float32, and the sums of the two processes in another order
+    assert difference(one, two, "objective.terms.co_tuning") < 1e-6
+    assert difference(one, two) < 1e-6  # float32, and the sums of the two processes in another order
 
 
 def test_the_relation_is_learned_from_the_start_and_from_the_sources_head(start, tmp_path):

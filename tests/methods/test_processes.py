@@ -1,12 +1,9 @@
 """Two and four processes train the weights of one, for every method: the same rows, however many deal them."""
 
-import os
-
 import pytest
 import torch
 from conftest import TOY, config, options
-from processes import on_processes
-from pytorch_lightning.utilities import rank_zero_only
+from processes import join_processes, on_processes
 
 from da.assemble import assemble
 from da.callbacks.seeding import SeedEachBatch
@@ -38,22 +35,19 @@ CASES = {
 }
 
 
-def join_processes(rank, world):
-    """Let Lightning take this process for one that torchrun has started."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
-    rank_zero_only.rank = rank  # Lightning reads it as it is imported, which the forked process does not do again
+def configs(names, trainer, world):
+    last = (*trainer.split(), f"trainer.devices={world}", "trainer.max_epochs=2", "trainer.limit_val_batches=0")
+    return {name: config(*COMMON, *CASES[name], *last) for name in names}
 
 
-def trained(rank, world, names, trainer="trainer=ddp_cpu"):
+def trained(rank, world, cfgs):
     """Weights of the network after two epochs, by case; rows are dealt to so many processes."""
     join_processes(rank, world)
-    return {name: weights((*CASES[name], *trainer.split(), f"trainer.devices={world}")) for name in names}
+    return {name: weights(cfg) for name, cfg in cfgs.items()}
 
 
-def weights(overrides):
+def weights(cfg):
     quiet()
-    cfg = config(*COMMON, *overrides, "trainer.max_epochs=2", "trainer.limit_val_batches=0")
     torch.manual_seed(cfg.seed)
     data, net = assemble(cfg)
     for stage in ("pretrain", "method") if cfg.pretrain is not None else ("method",):
@@ -72,7 +66,7 @@ def weights(overrides):
 
 @pytest.fixture(scope="module")
 def alone():
-    return {name: weights((*overrides, "trainer=cpu")) for name, overrides in CASES.items()}
+    return {name: weights(cfg) for name, cfg in configs(CASES, "trainer=cpu", 1).items()}
 
 
 FSDP = "trainer=fsdp trainer.accelerator=cpu trainer.precision=32-true optimizer.fused=false monitor=none"
@@ -96,32 +90,32 @@ UNSHARDED = {
 )
 def test_processes_train_the_weights_of_one(world, names, trainer, alone):
     wrong = {}
-    for of_rank in on_processes(world, trained, names, trainer):
+    for of_rank in on_processes(world, trained, configs(names, trainer, world)):
         for name in names:
             wrong[name] = max(float((of_rank[name][key] - value).abs().max()) for key, value in alone[name].items())
     print({name: gap for name, gap in wrong.items() if gap > 1e-5})
     assert {name: gap for name, gap in wrong.items() if gap > 1e-5} == {}
 
 
-def refusals(rank, world):
+def refusals(rank, world, cfgs):
     found = {}
-    for name in UNSHARDED:
+    for name, cfg in cfgs.items():
         try:
-            trained(rank, world, [name], FSDP)
+            trained(rank, world, {name: cfg})
         except ValueError as error:
             found[name] = str(error)
     return found
 
 
 def test_weights_are_not_shared_where_that_would_train_others():
-    (said,) = on_processes(1, refusals)
+    (said,) = on_processes(1, refusals, configs(UNSHARDED, FSDP, 1))
     assert said.keys() == UNSHARDED.keys()
     for name, reason in UNSHARDED.items():
         assert said[name].startswith("trainer=fsdp does not train method=")
         assert reason in said[name]
 
 
-def error_of(rank, world):
+def error_of(rank, world, cfgs):
     """What the run says whose task loss is NaN on the last process alone, in the fourth batch."""
     from da.methods.weighted_sum import WeightedSum
 
@@ -136,11 +130,12 @@ def error_of(rank, world):
 
     WeightedSum.loss = broken
     try:
-        trained(rank, world, ["mmd"])
+        trained(rank, world, cfgs)
     except FloatingPointError as error:
         return str(error)
     return "no error"
 
 
 def test_a_loss_that_is_nan_on_one_process_ends_all_with_the_same_error():
-    assert on_processes(2, error_of) == ["the loss is not finite: term 'task' is nan on process 1, with weight 1"] * 2
+    said = on_processes(2, error_of, configs(["mmd"], "trainer=ddp_cpu", 2))
+    assert said == ["the loss is not finite: term 'task' is nan on process 1, with weight 1"] * 2

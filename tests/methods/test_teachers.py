@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import call, config, power_cut
+from processes import run_on
 from saved_runs import WIDE, change, write_run
 from torch.testing import assert_close
 
@@ -176,14 +174,11 @@ def test_two_processes_train_the_weights_of_one(runs, tmp_path):
     normed = [runs[1], write_run(tmp_path / "c", "data=toy", "net=mlp", *WIDE, "net.backbone.dims=[4,8]", seed=1)]
     still = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.0}"
     states = []
-    for trainer in ("cpu", "ddp_cpu"):
-        chosen = (f"trainer={trainer}", "trainer.max_epochs=2", "data.steps_per_epoch=6", still, f"run_dir={trainer}")
+    for world, trainer in ((1, "cpu"), (2, "ddp_cpu")):
+        chosen = (f"trainer={trainer}", "trainer.max_epochs=2", "data.steps_per_epoch=6", still)
         asked = (f"method.teachers.runs=[{','.join(normed)}]", "method.teachers.weigh_by=similarity")
         words = (*TOY, "method=teachers", *asked, "method.refresh=1", *chosen)
-        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        subprocess.run(
-            [sys.executable, "-m", "da", "train", *words], cwd=tmp_path, env=environ, check=True, timeout=300
-        )
+        run_on(world, config(*words, run_dir=tmp_path / trainer))
         states.append(load_checkpoint(tmp_path / trainer / "checkpoints/last.ckpt"))
     assert_close(states[1]["state_dict"], states[0]["state_dict"], atol=1e-5, rtol=1e-4)
     assert_close(states[1]["teachers"], states[0]["teachers"], atol=1e-5, rtol=1e-4)

@@ -1,13 +1,12 @@
 """Validators in a run: they move no weight, see the labels they may see, and mix the rows of the data."""
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import CONF, TOY, config, everything
+from conftest import TOY, config, everything
+from processes import run_on
 from torch.testing import assert_close
 
 import da.callbacks.validation as validation
@@ -102,10 +101,9 @@ def test_texts_can_not_be_mixed():
 def test_a_run_on_two_processes_has_the_scores_of_one(tmp_path):
     norm = "net.bottleneck={_target_: da.models.network.Bottleneck, _partial_: true, dropout: 0.0}"
     short = ("data=toy", "net=mlp", "figures=none", norm, "data.steps_per_epoch=6", "trainer.max_epochs=2")
-    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
+    for world, name, trainer in ((1, "one", "cpu"), (2, "two", "ddp_cpu")):
         words = ("method=mmd", *short, "validators=all", FEW_SHOT, MIXVAL, f"trainer={trainer}")
-        command = [sys.executable, "-m", "da", "train", *words, f"run_dir={tmp_path / name}"]
-        subprocess.run(command, check=True, capture_output=True, cwd=CONF.parent)
+        run_on(world, config(*words, run_dir=tmp_path / name))
     one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
     assert two["world_size"] == 2
     assert one["validators"].keys() >= {"mixval", "dev", "few_shot_acc"}

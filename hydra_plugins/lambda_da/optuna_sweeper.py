@@ -46,8 +46,9 @@ class OptunaSweeper(Sweeper):
             )
         settings = Settings(**self.options)
         choices = self.config.hydra.runtime.choices
+        name = "-".join(choices[group] for group in ("data", "method") if group not in space) or "search"
         try:
-            search = Search(settings, space, fixed, f"{choices.data}-{choices.method}")
+            search = Search(settings, space, fixed, name)
         except ValueError as error:
             raise HydraException(str(error)) from error
         number = 0

@@ -151,6 +151,12 @@ def test_what_cannot_be_searched_is_refused_in_one_line(words, message, search, 
     assert not [*tmp_path.rglob("results.json")]
 
 
+def test_a_study_is_named_by_what_is_not_searched(search):
+    assert "study toy-source_only-" in search(NOISE, n_trials=1)[1]
+    assert "study toy-" in (said := search("method=mmd,coral", n_trials=1)[1])
+    assert "study toy-source_only" not in said
+
+
 def test_a_study_of_other_options_is_refused(search):
     assert search(NOISE, n_trials=1, study="mine")[0] == 0
     status, _, err = search(NOISE, "data.rotation=10", n_trials=1, study="mine")

@@ -78,16 +78,15 @@ def fit(
     last = LastCheckpoint(checkpoints, cfg.checkpoint_minutes, metrics, meter, cfg.max_minutes)
     monitors = [build(cfg.monitor, "monitor")] if cfg.get("monitor") else []
     averaging = build_averaging(cfg)
-    throughput = Throughput()
     label = f"{cfg.names.method} seed {cfg.seed}" + (" (source stage)" if stage == "pretrain" else "")
+    throughput, progress = Throughput(), make_progress(label, FIRST_VALIDATORS | {selection_metric})
     trainer = build_trainer(
         cfg,
         folder,
         callbacks=[
             *(*averaging, scores, throughput, SeedEachBatch(cfg.seed), *monitors, *further),
-            *(pruning(scores) if stage == "method" else []),
-            make_progress(label, FIRST_VALIDATORS | {selection_metric}),
-            *(SelectedCheckpoint(checkpoints, scores.monitor), last),  # in this order: last.ckpt knows of the other
+            *(*(pruning(scores) if stage == "method" else []), progress),
+            *(SelectedCheckpoint(checkpoints, scores.monitor), last),  # in this order: last.ckpt knows the other
         ],
         logger=[metrics, *loggers],
         enable_progress_bar=on_terminal(),

@@ -1,5 +1,7 @@
 """Everything in conf/ is discovered, so a new yaml is a new test."""
 
+import copy
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -39,8 +41,13 @@ def options(group: str) -> list[str]:
 
 
 def config(*overrides: str, run_dir: Path | str = "unused") -> DictConfig:
-    """Compose train.yaml as the command line would."""
-    return compose_config(overrides, run_dir)
+    """Compose train.yaml as the command line would; the same options need not be composed twice."""
+    cfg = copy.deepcopy(_composed(overrides))
+    cfg.run_dir = str(run_dir)
+    return cfg
+
+
+_composed = functools.lru_cache(maxsize=500)(compose_config)
 
 
 def check_options(cfg: DictConfig) -> None:

@@ -1,8 +1,9 @@
 """Every term in conf/, as a node to build, for the tests that hold all of them to the same rules."""
 
+import functools
 from typing import Any
 
-from conftest import config, encoded, normal, options
+from conftest import TOY, config, encoded, normal, options
 from omegaconf import DictConfig, OmegaConf
 
 from da.build import build
@@ -14,17 +15,18 @@ SURE = 0.4
 """The highest threshold: none of its rows is surer of its class."""
 
 
+@functools.cache
 def term_nodes() -> dict[str, dict[str, Any]]:
     """Each term of conf/term by its file's name (`align` under every discrepancy), and those that only a method has."""
     found: dict[str, dict[str, Any]] = {}
     for name in options("term"):
         for choice in [f"discrepancy={d}" for d in options("discrepancy")] if name == "align" else [None]:
-            cfg = config("data=toy", "net=mlp", "method=source_only", f"term={name}", *([choice] if choice else []))
+            cfg = config(*TOY, "method=source_only", f"term={name}", *([choice] if choice else []))
             for key, node in _terms(cfg).items():
                 if key != "task":
                     found[f"{name}-{choice.partition('=')[2]}" if choice else name] = node
     for method in options("method"):
-        for key, node in _terms(config("data=toy", "net=mlp", f"method={method}")).items():
+        for key, node in _terms(config(*TOY, f"method={method}")).items():
             if node not in found.values():
                 found[f"{method}-{key}"] = node
     return found

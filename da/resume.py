@@ -1,11 +1,13 @@
 """Where a run that was interrupted goes on."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from omegaconf import DictConfig
 
-from da.callbacks.checkpoints import newest_checkpoint
+from da.callbacks.checkpoints import SELECTED, newest_checkpoint
 from da.models.state import load_checkpoint
 from da.record import recorded
 from da.settings import config_hash
@@ -54,3 +56,30 @@ def saved_state(cfg: DictConfig, folder: Path) -> Saved | None:
     if cfg.ckpt_path == "last":
         raise FileNotFoundError(f"ckpt_path=last: no run of this configuration was interrupted in {folder}")
     return None
+
+
+def take_along(saved: Saved, folder: Path) -> None:
+    """Copy into the run's folder what a checkpoint of another run's folder counts on: the best weights before it.
+
+    FileNotFoundError if they are not beside it.
+    """
+    theirs = saved.path.with_name(SELECTED)
+    if theirs.parent.resolve().is_relative_to(folder.resolve()):
+        return
+    if saved.content.get("callbacks", {}).get("Scores", {}).get("history"):
+        if not theirs.is_file():
+            raise FileNotFoundError(
+                f"{saved.path} goes on with epochs of which the best is kept in {theirs}, which is not there; "
+                f"init_from={saved.path} takes the weights alone"
+            )
+        _copy(theirs, folder / CHECKPOINTS / SELECTED)
+    source_stage = Path(PRETRAIN, CHECKPOINTS, SELECTED)
+    if (theirs.parents[1] / source_stage).is_file():
+        _copy(theirs.parents[1] / source_stage, folder / source_stage)
+
+
+def _copy(file: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = place.with_name(f"{place.name}.{os.getpid()}.part")  # of each process that copies
+    shutil.copyfile(file, draft)
+    draft.replace(place)

@@ -21,7 +21,7 @@ from da.data.streams import LABEL_STREAMS
 from da.environment import write_environment
 from da.models.state import load_checkpoint, load_network
 from da.record import RunRecord
-from da.resume import CHECKPOINTS, PRETRAIN, Saved, saved_state
+from da.resume import CHECKPOINTS, PRETRAIN, Saved, saved_state, take_along
 from da.settings import check_settings
 from da.sharding import load_whole_state, whole_state
 from da.stage import Fitted, fit, leads, quiet
@@ -56,6 +56,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 def _train_and_test(cfg: DictConfig, record: RunRecord, saved: Saved | None) -> dict[str, Any]:
     folder = record.folder
+    if saved is not None:
+        take_along(saved, folder)
     meter = Meter()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, net = assemble(cfg)

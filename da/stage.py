@@ -20,7 +20,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from da.assemble import write_data_file
 from da.build import build
 from da.callbacks.averaging import Averaging, check_same_averaging
-from da.callbacks.checkpoints import LAST, SELECTED, LastCheckpoint, SelectedCheckpoint, WholeFiles
+from da.callbacks.checkpoints import (
+    LAST,
+    SELECTED,
+    LastCheckpoint,
+    SelectedCheckpoint,
+    WholeFiles,
+    check_same_selection,
+)
 from da.callbacks.metrics_file import MetricsFile
 from da.callbacks.progress import make_progress, on_terminal
 from da.callbacks.pruning import pruning
@@ -92,8 +99,7 @@ def fit(
         enable_progress_bar=on_terminal(),
     )
     if saved is not None:
-        check_fits(saved.content["state_dict"], method.state_dict(), str(saved.path), f"method {cfg.names.method}")
-        check_same_averaging(saved.content, averaging, str(saved.path))
+        _check_goes_on(saved, method, cfg.names.method, averaging, scores)
     if leads():
         _announce(label, trainer, net, saved)
     try:
@@ -145,6 +151,14 @@ def _starts_processes() -> list[LightningEnvironment]:
     """What makes the trainer start a process a device in a job of Slurm that has one task; several tasks are those."""
     in_slurm = SLURMEnvironment.detect()
     return [LightningEnvironment()] if in_slurm and os.environ.get("SLURM_NTASKS") == "1" else []
+
+
+def _check_goes_on(saved: Saved, method: Method, name: str, averaging: Sequence[Averaging], scores: Scores) -> None:
+    """Raise ValueError if the checkpoint is of a run that this one can't go on with."""
+    where = str(saved.path)
+    check_fits(saved.content["state_dict"], method.state_dict(), where, f"method {name}")
+    check_same_averaging(saved.content, averaging, where)
+    check_same_selection(saved.content, scores.monitor, where)
 
 
 def _announce(label: str, trainer: pl.Trainer, net: Network, saved: Saved | None) -> None:

@@ -162,6 +162,32 @@ def test_a_folder_that_was_moved_keeps_the_epoch_that_was_selected(tmp_path, who
     assert_same_run(tmp_path / "after", whole_runs(overrides))
 
 
+def test_a_run_that_goes_on_from_another_folder_takes_the_epoch_that_was_selected_along(tmp_path, whole_runs):
+    overrides = ("method=dann", "selection_metric=snd", "optimizer.lr=1.0")
+    before = whole_runs(overrides)
+    further = (*overrides, f"ckpt_path={before / 'checkpoints' / LAST}", "trainer.max_epochs=3")
+    results = run(short(tmp_path / "on", *further))
+    assert [epoch["epoch"] for epoch in results["epochs"]] == [0, 1, 2]
+    assert results["selected"]["epoch"] == 0
+    here, there = (load_checkpoint(folder / "checkpoints" / SELECTED) for folder in (tmp_path / "on", before))
+    assert_close(here["state_dict"], there["state_dict"], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="kept its best epoch by val/validator/snd, not by val/validator/infomax: set"):
+        run(short(tmp_path / "other", *further, "selection_metric=infomax"))
+    alone = tmp_path / "alone" / LAST
+    alone.parent.mkdir()
+    alone.write_bytes((before / "checkpoints" / LAST).read_bytes())
+    with pytest.raises(FileNotFoundError, match="is kept in .*/alone/selected.ckpt, which is not there; init_from="):
+        run(short(tmp_path / "other", *overrides, f"ckpt_path={alone}", "trainer.max_epochs=3"))
+    assert json.loads((tmp_path / "other/results.json").read_text())["status"] == "failed"
+
+
+def test_a_source_free_run_that_goes_on_from_another_folder_takes_its_source_along(tmp_path, whole_runs):
+    before = whole_runs(("method=shot",))
+    on = f"ckpt_path={before / 'checkpoints' / LAST}"
+    results = run(short(tmp_path, "method=shot", on, "trainer.max_epochs=3"))
+    assert (results["status"], len(results["epochs"])) == ("complete", 3)
+
+
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(tmp_path, whole_runs):
     for _ in range(3):
         killed(tmp_path, ("method=dann",), 3)  # batches since it went on

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,18 @@ class SelectedCheckpoint(ModelCheckpoint):
         moved = {key: here(state_dict[key]) for key in state_dict if key.endswith("_path")}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+
+def check_same_selection(checkpoint: Mapping[str, Any], monitor: str, where: str) -> None:
+    """Raise ValueError if the run of this checkpoint kept the best of its epochs by another metric than `monitor`."""
+    callbacks = checkpoint.get("callbacks", {})
+    kept = {state["monitor"] for key, state in callbacks.items() if key.startswith(SelectedCheckpoint.__qualname__)}
+    if callbacks.get("Scores", {}).get("history") and monitor not in kept:
+        was = ", ".join(kept) or "another version"
+        raise ValueError(
+            f"{where} is of a run that kept its best epoch by {was}, not by {monitor}: "
+            f"set selection_metric as it was, or init_from={where}, which takes the weights alone"
+        )
 
 
 class WholeFiles(TorchCheckpointIO):

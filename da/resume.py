@@ -29,6 +29,10 @@ class Saved(NamedTuple):
         loops = self.content.get("loops", {}).get("fit_loop", {})
         return int(loops.get("epoch_loop.batch_progress", {}).get("total", {}).get("ready", 0))
 
+    def lies_in(self, folder: Path) -> bool:
+        """Whether it is of the run of this folder, not of another one."""
+        return self.path.resolve().is_relative_to(folder.resolve())
+
     def rows(self, folder: Path) -> int:
         """Rows that metrics.csv in the stage's folder had at the checkpoint; 0 if that lies in another folder."""
         if self.path.resolve().parent != (folder / CHECKPOINTS).resolve():
@@ -63,9 +67,9 @@ def take_along(saved: Saved, folder: Path) -> None:
 
     FileNotFoundError if they are not beside it.
     """
-    theirs = saved.path.with_name(SELECTED)
-    if theirs.parent.resolve().is_relative_to(folder.resolve()):
+    if saved.lies_in(folder):
         return
+    theirs = saved.path.with_name(SELECTED)
     if saved.content.get("callbacks", {}).get("Scores", {}).get("history"):
         if not theirs.is_file():
             raise FileNotFoundError(

@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     record = RunRecord(cfg)
     saved = saved_state(cfg, record.folder)
     if leads():
-        if saved is not None and saved.path.resolve().is_relative_to(record.folder.resolve()):
+        if saved is not None and saved.lies_in(record.folder):
             record.go_on(saved.steps)
         else:
             record.start()

@@ -30,6 +30,25 @@ class Trap(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+FATAL_SEED = "FATAL_SEED"
+"""Variable of the environment: the seed whose runs `Fatal` kills."""
+
+
+class Fatal(Validator):
+    """Kills its process when it scores a run of the seed that the environment names."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def score(self, seen):
+        if os.environ.get(FATAL_SEED) == str(self.seed):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.tensor(0.0)
+
+    def bounds(self, seen):
+        return -1.0, 0.0
+
+
 def environment(**more):
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}

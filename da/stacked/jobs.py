@@ -4,7 +4,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,32 @@ def key_of(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{option.partition('=')[0]}=" if FREE.fullmatch(option) else option for option in overrides)
 
 
+def shares(jobs: Sequence[Sequence[str]], processes: int) -> list[list[int]]:
+    """Return the numbers of the jobs in parts for so many processes: each stack is divided, in the order of its seeds.
+
+    So a process has few seeds, whose data and networks it builds, and a stack with all its runs of a seed is the rule.
+    """
+    parts = []
+    for group in _groups(jobs).values():
+        group.sort(key=lambda number: _seed(jobs[number]))
+        count = min(processes, len(group))
+        ends = [len(group) * end // count for end in range(count + 1)]
+        parts += [group[start:stop] for start, stop in pairwise(ends)]
+    return parts if processes > 1 else [list(range(len(jobs)))]
+
+
+def _groups(jobs: Sequence[Sequence[str]]) -> dict[tuple[str, ...], list[int]]:
+    """Return the numbers of the jobs by what they have in common."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, overrides in enumerate(jobs):
+        groups.setdefault(key_of(overrides), []).append(number)
+    return groups
+
+
+def _seed(overrides: Sequence[str]) -> int:
+    return next((int(option[5:]) for option in overrides if re.fullmatch(r"seed=\d+", option)), 0)
+
+
 class Stacks:
     """Trains jobs in stacks, and keeps what came of each until it is asked for it.
 
@@ -30,11 +56,7 @@ class Stacks:
     """
 
     def __init__(self, compose: Callable[[int], DictConfig], jobs: Sequence[Sequence[str]]) -> None:
-        self.compose = compose
-        self.groups: dict[tuple[str, ...], list[int]] = {}
-        for number, overrides in enumerate(jobs):
-            self.groups.setdefault(key_of(overrides), []).append(number)
-        self.jobs = jobs
+        self.compose, self.jobs, self.groups = compose, jobs, _groups(jobs)
 
     def train(self, number: int) -> None:
         """Train the stack that this job belongs to, unless that was done; `outcomes` has what came of it."""

@@ -102,7 +102,8 @@ class Stack(LeanModule):
             with LayersOfEach(self.generators, seed):
                 return functional_call(self._call[0], state, (function, *arguments), tie_weights=False)
 
-        state = {f"method.{name}": value[runs] for name, value in self.stacked().items()}
+        # Not a slice of all: its gradient would be copied into zeros.
+        state = {f"method.{n}": value if runs == slice(None) else value[runs] for n, value in self.stacked().items()}
         seeds = torch.tensor(self.seed_of[runs], device=self.device)
         results: T = vmap(one, randomness="same")(state, seeds, arguments)
         return results
@@ -161,7 +162,8 @@ class Stack(LeanModule):
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         super().optimizer_zero_grad(epoch, batch_idx, optimizer)
-        self.zero_grad()
+        for p in self.slices:
+            p.grad = None
 
     def on_train_batch_start(self, batch: Sequence[Batch], batch_idx: int) -> None:
         self.method.on_train_batch_start(batch[0], batch_idx)

@@ -26,6 +26,9 @@ class Compositions:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Compositions, (self.loader,)  # another process composes its first job itself
+
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Return the config of a job."""
         shape = [option.partition("=")[0] if NUMBER.fullmatch(option) else option for option in sweep_overrides]

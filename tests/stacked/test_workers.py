@@ -1,0 +1,81 @@
+"""hydra/launcher=stacked with hydra.launcher.n_jobs: processes that share the runs, each with stacks of its own."""
+
+import json
+
+import pytest
+import torch
+from conftest import TOY, call
+from planted import FATAL_SEED, complete_seeds, endings, states, sweep
+from saved_runs import WIDE
+
+from da.stacked.jobs import key_of, shares
+
+WEIGHTS = "method.weights.align.high=0.1,0.5,2"
+
+
+def weights(runs):
+    """The last weights of every run, by its folder's path below `runs`."""
+    return {
+        path.relative_to(runs): torch.load(path, weights_only=True)["state_dict"] for path in runs.rglob("last.ckpt")
+    }
+
+
+def test_two_processes_leave_the_runs_of_one(tmp_path, capfd):
+    for name, words in (("one", ()), ("two", ("hydra.launcher.n_jobs=2",))):
+        stacked = ("hydra/launcher=stacked", WEIGHTS, "seed=0,1", f"runs={tmp_path / name}", *words)
+        assert call("train", "-m", *TOY, *WIDE, "method=mmd", *stacked) == 0
+    said = capfd.readouterr().out
+    assert "mmd seeds 0, 1, 6 runs at once" in said
+    assert "mmd seed 0, 3 runs at once" in said
+    assert "mmd seed 1, 3 runs at once" in said
+    assert "5  done     method.weights.align.high=2 seed=1" in said
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert len(one) == 6
+    assert one.keys() == two.keys()
+    assert all(torch.equal(value, two[run][name]) for run, own in one.items() for name, value in own.items())
+    assert {json.loads(path.read_text())["stacked"] for path in (tmp_path / "two").rglob("results.json")} == {3}
+
+
+def test_a_process_that_is_killed_ends_the_sweep_and_a_second_start_completes_it(tmp_path):
+    words = ("method=mmd", "seed=0,1,2,3", "hydra/launcher=stacked", "hydra.launcher.n_jobs=2")
+    fatal = "+validators.fatal={_target_: planted.Fatal, seed: ${seed}}"
+    status, out, err = sweep(tmp_path, *words, fatal, **{FATAL_SEED: "2"})
+    assert status == 1
+    found = endings(out)
+    assert found[2][0] == found[3][0] == "failed"
+    assert "stopped in the middle: the launcher stacked broke: A worker process" in found[2][1]
+    assert "Traceback" not in err
+    before = complete_seeds(tmp_path)
+    status, out, _ = sweep(tmp_path, *words, fatal)
+    assert status == 0
+    assert [seed for seed, ended in states(out).items() if ended == "skipped"] == before
+    assert complete_seeds(tmp_path) == [0, 1, 2, 3]
+
+
+def test_a_number_of_processes_that_there_cannot_be_is_said(tmp_path):
+    status, out, _ = sweep(tmp_path, "seed=0,1", "hydra/launcher=stacked", "hydra.launcher.n_jobs=0")
+    assert status == 1
+    assert "n_jobs == 0" in endings(out)[0][1]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_every_job_is_in_one_share_and_shares_are_alike_and_of_few_seeds(processes):
+    jobs = [
+        (f"method={method}", f"method.weights.align.high={weight}", f"seed={seed}")
+        for method in ("mmd", "coral")
+        for weight in (0.1, 1)
+        for seed in range(10)
+    ]
+    parts = shares(jobs, processes)
+    assert sorted(number for part in parts for number in part) == list(range(len(jobs)))
+    if processes == 1:
+        assert parts == [list(range(len(jobs)))]
+        return
+    for part in parts:
+        assert len({key_of(jobs[number]) for number in part}) == 1
+        seeds = [int(jobs[number][2][5:]) for number in part]
+        assert seeds == sorted(seeds)
+        assert len(set(seeds)) <= len(part) / 2 + 1
+    sizes = [len(part) for part in parts]
+    assert len(sizes) == 2 * processes
+    assert max(sizes) - min(sizes) <= 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from da.command import Parser, add_run, run_command
+from da.record import whole_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,10 +106,5 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _write(table: "pl.DataFrame", path: Path) -> None:
-    """Write the file as a whole or not at all."""
-    draft = path.with_name(f"{path.name}.part")
-    try:
+    with whole_file(path) as draft:
         table.write_csv(draft) if path.suffix == ".csv" else table.write_parquet(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

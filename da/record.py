@@ -4,6 +4,8 @@ import importlib.metadata
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +120,23 @@ class RunRecord:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there: it is the old one or the new one, whenever it is read."""
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    """Write a text file of which no reader ever finds a part."""
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_file(path: Path, writer: str = "") -> Iterator[Path]:
+    """Give a place beside `path` to write to, and move what is written to `path`: there is the old file or the new one.
+
+    What writing leaves when it fails is removed. Several that may write the same file at once say which `writer` it is.
+    """
+    draft = path.with_name(f"{path.name}{writer}.part")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _version(package: str) -> str | None:

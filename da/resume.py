@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from da.callbacks.checkpoints import SELECTED, newest_checkpoint
 from da.models.state import load_checkpoint
-from da.record import recorded
+from da.record import recorded, whole_file
 from da.settings import config_hash
 
 CHECKPOINTS, PRETRAIN = "checkpoints", "pretrain"
@@ -84,6 +84,5 @@ def take_along(saved: Saved, folder: Path) -> None:
 
 def _copy(file: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_name(f"{place.name}.{os.getpid()}.part")  # of each process that copies
-    shutil.copyfile(file, draft)
-    draft.replace(place)
+    with whole_file(place, writer=f".{os.getpid()}") as draft:  # every process of the run copies
+        shutil.copyfile(file, draft)

@@ -28,11 +28,19 @@ def test_a_stack_is_faster_and_its_curves_are_those_of_runs_by_themselves(lambda
     rows = lambdas.read(SPEED / "lambdas.csv")
     assert {row["case"] for row in rows} == set(lambdas.CASES)
     assert {f"{row['lambdas']}x{row['seeds']}" for row in rows} == set(lambdas.SHAPES)
-    seconds = {(*lambdas.sweep_of(row), row["round"], row["contender"]): float(row["cpu_seconds"]) for row in rows}
-    for *sweep, contender in seconds:
-        if contender == "stacked":
-            alone = seconds[*sweep, "one after the other"]
-            assert alone / seconds[*sweep, contender] > (2 if int(sweep[2]) > 1 else 1.2)  # seeds alone share less
+    for column, least in (("cpu_seconds", (2, 1.2)), ("seconds", (2.1, 1.3))):  # of several weights, of seeds alone
+        spent = {(*lambdas.sweep_of(row), row["round"], row["contender"]): float(row[column]) for row in rows}
+        for *sweep, contender in spent:
+            if alike := lambdas.ALIKE.get(contender):
+                times = spent[*sweep, alike] / spent[*sweep, contender]
+                assert times > least[int(sweep[2]) == 1]
+    # The sweep of the size that was asked for, as commands and at once.
+    spent = {
+        row["contender"]: float(row["seconds"])
+        for row in rows
+        if lambdas.sweep_of(row)[0] == "1280 features" and row["lambdas"] == "16"
+    }
+    assert spent[lambdas.COMMANDS] / spent[lambdas.BEST] > 8
     assert max(float(row["gap"]) for row in rows) < 1e-6  # the weights are the same; one bit of a loss is not
 
 

@@ -24,15 +24,27 @@ CASES = {
     "800 words": ("experiment=office_caltech10_surf", "data.source=amazon", "data.target=dslr"),
     "2 numbers": ("data=toy", "net=mlp", "figures=none", "trainer.max_epochs=20"),
 }
-LAUNCHERS = {"one after the other": "basic", "stacked": "stacked"}
 COMMANDS = "a command each"
+LAUNCHERS = {
+    "one after the other": ("basic", False),
+    "joblib": ("joblib", True),
+    "stacked": ("stacked", False),
+    "stacked, n_jobs": ("stacked", True),
+}
+"""Launcher of each contender, and whether it has a process on each core, of one thread, or one process of them all."""
+
+ALIKE = {"stacked": "one after the other", "stacked, n_jobs": "joblib"}
+"""What computes with as many threads, so that the curves are to be the same."""
+
+BEST = "stacked, n_jobs"
 LAMBDAS = [0.01 * 10 ** (k / 5) for k in range(16)]
 SHAPES = ["16x3", "1x16"]
-COLUMNS = ("case", "threads", "lambdas", "seeds", "round", "contender", "seconds", "cpu_seconds", "gap")
+COLUMNS = ("case", "cores", "lambdas", "seeds", "round", "contender", "seconds", "cpu_seconds", "gap")
 
 
-def sweep(case: str, contender: str, lambdas: int, seeds: int, threads: int, folder: Path) -> tuple[float, float]:
+def sweep(case: str, contender: str, lambdas: int, seeds: int, cores: int, folder: Path) -> tuple[float, float]:
     """Train all runs by what a user types; return its seconds, and those of the processor."""
+    launcher, processes = LAUNCHERS.get(contender, ("", False))
     weights = [f"{value:.4g}" for value in LAMBDAS[:lambdas]]
     train = [sys.executable, "-m", "da", "train", *CASES[case], "method=mmd", f"runs={folder}"]
     if contender == COMMANDS:
@@ -40,9 +52,10 @@ def sweep(case: str, contender: str, lambdas: int, seeds: int, threads: int, fol
         commands = [[*train, f"method.weights.align.high={weight}", f"seed={seed}"] for weight, seed in axes]
     else:
         axes = [f"method.weights.align.high={','.join(weights)}", f"seed={','.join(map(str, range(seeds)))}"]
-        commands = [[*train, "-m", *axes, f"hydra/launcher={LAUNCHERS[contender]}"]]
+        shared = [f"hydra.launcher.n_jobs={cores}"] if processes else []
+        commands = [[*train, "-m", *axes, f"hydra/launcher={launcher}", *shared]]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(1 if processes else cores)}
     for command in commands:
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
@@ -66,57 +79,49 @@ def gap(one: Path, other: Path) -> float:
 
 
 def measure(
-    case: str, contenders: list[str], rounds: int, lambdas: int, seeds: int, threads: int
+    case: str, contenders: list[str], rounds: int, lambdas: int, seeds: int, cores: int
 ) -> Iterator[dict[str, str]]:
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as place:
-            folders = {contender: Path(place) / contender.replace(" ", "_") for contender in contenders}
+            folders = {contender: Path(place) / str(k) for k, contender in enumerate(contenders)}
             found = {
-                contender: sweep(case, contender, lambdas, seeds, threads, folders[contender])
+                contender: sweep(case, contender, lambdas, seeds, cores, folders[contender])
                 for contender in contenders[:: -1 if number % 2 else 1]
             }
-            apart = gap(*(folders[contender] for contender in LAUNCHERS))
+            apart = max(gap(folders[one], folders[other]) for one, other in ALIKE.items())
         for contender, (seconds, cpu) in found.items():
             yield {
-                **{"case": case, "threads": str(threads), "lambdas": str(lambdas), "seeds": str(seeds)},
+                **{"case": case, "cores": str(cores), "lambdas": str(lambdas), "seeds": str(seeds)},
                 **{"round": str(number), "contender": contender},
                 **{"seconds": f"{seconds:.2f}", "cpu_seconds": f"{cpu:.2f}", "gap": f"{apart:.1e}"},
             }
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Markdown, made of the csv's rows alone: medians over the rounds."""
+    """Markdown, made of the csv's rows alone: medians over the rounds, and how many times those of the best."""
     contenders = (COMMANDS, *LAUNCHERS)
     lines = [
-        f"| a run reads | threads | lambdas | seeds | {' | '.join(f'{c}, s (CPU s)' for c in contenders)} "
-        f"| {' | '.join(f'{c} / stacked' for c in contenders[:-1])} | gap |",
-        "|---|" + "---:|" * (2 * len(contenders) + 3),
+        f"| a run reads | cores | runs | {' | '.join(f'{c} [s]' for c in contenders)} | gap |",
+        "|---|" + "---:|" * (len(contenders) + 3),
     ]
     for key in dict.fromkeys(map(sweep_of, rows)):
         own = [row for row in rows if sweep_of(row) == key]
-        times = {
-            contender: [
-                [float(row[column]) for row in own if row["contender"] == contender]
-                for column in ("seconds", "cpu_seconds")
-            ]
-            for contender in contenders
-        }
-        cells = [pair(*map(statistics.median, times[c]), digits=0) if times[c][0] else "" for c in contenders]
-        cells += [pair(*map(ratio, times[c], times["stacked"])) if times[c][0] else "" for c in contenders[:-1]]
-        lines.append(f"| {' | '.join([*key, *cells])} | {max(float(row['gap']) for row in own):.0e} |")
+        seconds = {c: [float(row["seconds"]) for row in own if row["contender"] == c] for c in contenders}
+        cells = [key[0], key[1], " x ".join(key[2:]), *(cell(seconds[c], seconds[BEST]) for c in contenders[:-1])]
+        cells += [f"{statistics.median(seconds[BEST]):.0f}", f"{max(float(row['gap']) for row in own):.0e}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def cell(seconds: list[float], best: list[float]) -> str:
+    if not seconds:
+        return ""
+    times = statistics.median(one / other for one, other in zip(seconds, best, strict=True))
+    return f"{statistics.median(seconds):.0f} ({times:.1f}x)"
 
 
 def sweep_of(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[key] for key in COLUMNS[:4])
-
-
-def ratio(times: list[float], others: list[float]) -> float:
-    return statistics.median(one / other for one, other in zip(times, others, strict=True))
-
-
-def pair(wall: float, cpu: float, digits: int = 1) -> str:
-    return f"{wall:.{digits}f} ({cpu:.{digits}f})"
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -124,14 +129,14 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def order(row: dict[str, str]) -> tuple[int, ...]:
-    return int(row["threads"]), list(CASES).index(row["case"]), -int(row["lambdas"]), int(row["round"])
+    return int(row["cores"]), list(CASES).index(row["case"]), -int(row["lambdas"]), int(row["round"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--cores", type=int, nargs="+", default=[2])
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--sweeps", nargs="+", default=SHAPES, help="how many lambdas and seeds")
     parser.add_argument("--commands", action="store_true", help="time a command for each run, too")
     parser.add_argument("--out", type=Path, default=HERE / "lambdas.csv")
@@ -139,8 +144,8 @@ def main() -> None:
     options = parser.parse_args()
     if not options.table:
         contenders = [*([COMMANDS] if options.commands else []), *LAUNCHERS]
-        for threads, case, shape in product(options.threads, options.cases, options.sweeps):
-            found = list(measure(case, contenders, options.rounds, *map(int, shape.split("x")), threads))
+        for cores, case, shape in product(options.cores, options.cases, options.sweeps):
+            found = list(measure(case, contenders, options.rounds, *map(int, shape.split("x")), cores))
             kept = [row for row in read(options.out) if sweep_of(row) != sweep_of(found[0])]
             with options.out.open("w", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

@@ -19,6 +19,7 @@ from da.callbacks.metrics_file import MetricsFile
 from da.cost import Meter
 from da.distributed import max_over_ranks
 from da.models.state import load_checkpoint
+from da.record import whole_file
 
 LAST, PREVIOUS, SELECTED = "last.ckpt", "previous.ckpt", "selected.ckpt"
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -176,20 +177,18 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.part")
-        try:
-            with draft.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:  # of PyTorch's writer, whose cause is what the system said
-            draft.unlink(missing_ok=True)
-            why = error if isinstance(error, OSError) else error.__context__ or error
-            kept = f"; {path.name} from before is whole" if path.exists() else ""
-            raise OSError(f"can't write {path}: {why}{kept}. The same command goes on once it can") from error
-        if path.name == LAST and path.exists():
-            _keep(path, path.with_name(PREVIOUS))
-        draft.replace(path)
+        with whole_file(path) as draft:
+            try:
+                with draft.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except (OSError, RuntimeError) as error:  # of PyTorch's writer, whose cause is what the system said
+                why = error if isinstance(error, OSError) else error.__context__ or error
+                kept = f"; {path.name} from before is whole" if path.exists() else ""
+                raise OSError(f"can't write {path}: {why}{kept}. The same command goes on once it can") from error
+            if path.name == LAST and path.exists():
+                _keep(path, path.with_name(PREVIOUS))
 
 
 def _keep(path: Path, name: Path) -> None:

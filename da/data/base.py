@@ -9,6 +9,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
+from da.data.loader import DrawLoader
 from da.data.rows import Hidden, Rows, Subset, Twin
 from da.data.samplers import EvalSampler, StreamSampler
 from da.data.streams import (
@@ -230,7 +231,7 @@ class DomainData(LightningDataModule, ABC):
         return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def _loader(self, rows: Rows, sampler: StreamSampler | EvalSampler) -> DataLoader[Samples]:
-        return DataLoader(
+        return DrawLoader(
             rows,
             sampler=sampler,  # a sampler of whole draws, hence no batching by the loader
             batch_size=None,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from da.models.saved import chosen_checkpoint, read_json
 from da.models.state import load_checkpoint
-from da.record import CONFIG_FILE, DATA_FILE
+from da.record import CONFIG_FILE, DATA_FILE, whole_file
 
 NET = "net."
 """What the names of a network's weights begin with in the checkpoint of a run."""
@@ -67,9 +67,5 @@ def write_network(path: Path, state: Mapping[str, Tensor], record: Mapping[str, 
 
     It has the layout of a run's: tensors and plain values. `record` says what was fused, and stands under "fused".
     """
-    draft = path.with_name(f"{path.name}.part")
-    try:
+    with whole_file(path) as draft:
         torch.save({"state_dict": {f"{NET}{key}": value for key, value in state.items()}, "fused": dict(record)}, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -38,11 +38,12 @@ class StackedLauncher(Launcher):
 
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         jobs = list(enumerate(job_overrides, initial_job_idx))
-        parts = shares(job_overrides, effective_n_jobs(self.n_jobs))
+        processes = effective_n_jobs(self.n_jobs)
+        parts = shares(job_overrides, processes)
         if len(parts) == 1:
             return self.run(jobs)
         state = Singleton.get_state()
-        workers = Parallel(n_jobs=self.n_jobs, batch_size=1)
+        workers = Parallel(n_jobs=min(processes, len(parts)), batch_size=1)
         done = workers(delayed(_run_in_worker)(self, [jobs[place] for place in part], state) for part in parts)
         returned = {
             place: one for part, own in zip(parts, done, strict=True) for place, one in zip(part, own, strict=True)

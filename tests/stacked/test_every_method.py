@@ -13,6 +13,7 @@ from saved_runs import WIDE
 from da.run import run
 from da.stacked.reasons import NotStackableError
 from da.stacked.run import run_stack
+from da.stacked.stack import Stack
 
 REFUSED = {
     "deep_jdot": "torch.vmap can't follow it: vmap: It looks like you're attempting to use a Tensor in some data-dep",
@@ -127,3 +128,30 @@ def test_so_are_other_discrepancies(discrepancy, tmp_path):
     assert all(isinstance(outcome, dict) for outcome in run_stack(stacked))
     run(alone[-1])
     assert_same_run(tmp_path / "stacked/2.0", tmp_path / "alone/2.0", 1e-9)
+
+
+def to_leaves(node, seen):
+    """Names of the nodes of an autograd graph whose gradients are added to those of parameters."""
+    for following, _ in node.next_functions:
+        if following is None or following in seen:
+            continue
+        seen.add(following)
+        if following.name() == "torch::autograd::AccumulateGrad":
+            yield node.name()
+        else:
+            yield from to_leaves(following, seen)
+
+
+def test_gradients_come_to_the_parameters_as_they_are(tmp_path, monkeypatch):
+    """A slice of a parameter, even of all of it, has its gradient copied into zeros: a third of a step."""
+    names = set()
+
+    def losses(stack, batches, losses=Stack.losses):
+        found = losses(stack, batches)
+        names.update(to_leaves(found.total.sum().grad_fn, set()))
+        return found
+
+    monkeypatch.setattr(Stack, "losses", losses)
+    run_stack(configs(tmp_path, "mmd"))
+    assert names <= {"PermuteBackward0", "_LinearsBackward", "NativeBatchNormBackward0"}  # views, and who reads
+    assert names

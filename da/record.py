@@ -135,8 +135,9 @@ def whole_file(path: Path, writer: str = "") -> Iterator[Path]:
     try:
         yield draft
         draft.replace(path)
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise
 
 
 def _version(package: str) -> str | None:

@@ -22,17 +22,19 @@ def key_of(overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def shares(jobs: Sequence[Sequence[str]], processes: int) -> list[list[int]]:
-    """Return the numbers of the jobs in parts for so many processes: each stack is divided, in the order of its seeds.
+    """Return the numbers of the jobs in parts for so many processes.
 
-    So a process has few seeds, whose data and networks it builds, and a stack with all its runs of a seed is the rule.
+    What can be one stack is divided evenly, in the order of the seeds: a process builds data and networks of few seeds.
     """
+    if processes == 1:
+        return [list(range(len(jobs)))]
     parts = []
     for group in _groups(jobs).values():
         group.sort(key=lambda number: _seed(jobs[number]))
         count = min(processes, len(group))
         ends = [len(group) * end // count for end in range(count + 1)]
         parts += [group[start:stop] for start, stop in pairwise(ends)]
-    return parts if processes > 1 else [list(range(len(jobs)))]
+    return parts
 
 
 def _groups(jobs: Sequence[Sequence[str]]) -> dict[tuple[str, ...], list[int]]:
@@ -44,7 +46,7 @@ def _groups(jobs: Sequence[Sequence[str]]) -> dict[tuple[str, ...], list[int]]:
 
 
 def _seed(overrides: Sequence[str]) -> int:
-    return next((int(option[5:]) for option in overrides if re.fullmatch(r"seed=\d+", option)), 0)
+    return next((int(option.removeprefix("seed=")) for option in overrides if re.fullmatch(r"seed=\d+", option)), 0)
 
 
 class Stacks:

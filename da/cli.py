@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from da.command import stopped
 from da.compose import config_dir, one_line
 from da.record import PrunedError, finished, shown
 from da.settings import check_settings, register_resolvers
@@ -101,6 +102,8 @@ def _hydra() -> int:
     except BrokenPipeError:
         # Whoever read the output has seen enough (`da train --help | head`); nothing is left to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return stopped()
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if debug:
             traceback.print_exc()

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -29,8 +30,14 @@ def add_run(parser: Parser) -> None:
     )
 
 
+def stopped() -> int:
+    """Say in one line that Ctrl-C ended the command; return the exit status of that, 130."""
+    print("stopped: the same command goes on with what is missing", file=sys.stderr, flush=True)
+    return 128 + signal.SIGINT
+
+
 def run_command(name: str, command: Callable[[], None]) -> int:
-    """Run a sub-command; 0, or 1 for what couldn't be read, done or written, or 2 for wrong usage."""
+    """Run a sub-command; 0, or 1 for what couldn't be read, done or written, 2 for wrong usage, 130 for Ctrl-C."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # an arrow isn't worth a crash on a terminal of another encoding
     try:
@@ -39,6 +46,8 @@ def run_command(name: str, command: Callable[[], None]) -> int:
     except BrokenPipeError:
         # Whoever read the output has seen enough (`da report runs | head`); nothing is left to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return stopped()
     except _UsageError as error:
         print(f"error: {error} (see da {name} --help)", file=sys.stderr)
         return 2

@@ -23,7 +23,7 @@ from da.compose import config_dir
 from da.introduce import introduce
 from da.models.network import Network
 from da.settings import check_settings, register_resolvers
-from da.stage import build_averaging, build_method, build_trainer, quiet
+from da.stage import build_averaging, build_method, build_trainer, interruptible, quiet
 
 DATA = (
     "~data",
@@ -97,7 +97,8 @@ def train(cfg: DictConfig, x: Tensor, y: Tensor, domain: Tensor) -> Network:
                 enable_checkpointing=False,
                 enable_progress_bar=False,
             )
-            trainer.fit(method, datamodule=data)
+            with interruptible():
+                trainer.fit(method, datamodule=data)
     net.watch(())
     return net.cpu().eval()
 

@@ -24,7 +24,7 @@ from da.record import RunRecord
 from da.resume import CHECKPOINTS, PRETRAIN, Saved, saved_state, take_along
 from da.settings import check_settings
 from da.sharding import load_whole_state, whole_state
-from da.stage import Fitted, fit, leads, quiet
+from da.stage import Fitted, fit, interruptible, leads, quiet
 
 if TYPE_CHECKING:
     from da.callbacks.figures import Figures
@@ -46,7 +46,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             record.start()
         write_environment(record.folder, dirty=bool(record.known["git_dirty"]))
     try:
-        measured = _train_and_test(cfg, record, saved)
+        with interruptible():
+            measured = _train_and_test(cfg, record, saved)
     except BaseException as error:
         if leads():
             record.fail(error)

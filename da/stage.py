@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +111,19 @@ def fit(
         kept = f"; the last good checkpoint is {checkpoints / LAST}" if trainer.current_epoch else ""
         raise FloatingPointError(f"{error} at batch {method.batches_seen}{kept}") from error
     return Fitted(method, trainer, scores, throughput, checkpoints / LAST, checkpoints / SELECTED)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C in a trainer be the KeyboardInterrupt that it is: Lightning ends the program in its place."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)  # which Lightning ignores from there on
+        raise KeyboardInterrupt("stopped by Ctrl-C") from None
 
 
 def build_method(cfg: DictConfig, stage: str, net: Network) -> Method:

@@ -40,6 +40,11 @@ class Member:
         self.logger = MetricsFile(self.folder)
 
     @property
+    def started(self) -> bool:
+        """Whether its folder is its own."""
+        return self.logger is not None
+
+    @property
     def evaluated(self) -> tuple[Role, ...]:
         return self.stack.method.evaluated
 

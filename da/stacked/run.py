@@ -26,7 +26,7 @@ from da.stacked.members import AllFailedError, Members
 from da.stacked.seeds import DataOfSeeds, SeedBatchesOfSeeds, Start, starts_of
 from da.stacked.stack import Stack
 from da.stacked.trial import Trial
-from da.stage import build_trainer, quiet
+from da.stage import build_trainer, interruptible, quiet
 from da.terms.base import Weight, complete_weights
 from da.types import Role
 
@@ -65,13 +65,15 @@ def run_stack(cfgs: Sequence[DictConfig]) -> list[Outcome]:
         enable_checkpointing=False,
     )
     try:
-        trainer.fit(stack, datamodule=data)
-        _test(trainer, stack, callback, data)
+        with interruptible():
+            trainer.fit(stack, datamodule=data)
+            _test(trainer, stack, callback, data)
     except AllFailedError:
         pass
     except KeyboardInterrupt as error:
-        for record in records:
-            record.fail(error)
+        for member, record in zip(members, records, strict=True):
+            if member.started:
+                record.fail(error)
         raise
     times = {name: None if value is None else value / len(cfgs) for name, value in meter.times().items()}
     rate = throughput.samples_per_second

@@ -17,8 +17,8 @@ LARGEST = 4_000_000
 """Most trained parameters of a run that is stacked: a larger one is not faster that way."""
 
 LARGEST_OF_SEEDS = 8_000_000
-"""Most trained parameters of all runs where they have several seeds: the C library asks the system for every tensor of
-more than 32 MiB anew, and a stack of such is slower than one stack for each seed."""
+"""Most trained parameters of all runs where they have several seeds: a larger stack is not faster than several, and
+wants the memory of all. The C library asks the system for every tensor of more than 32 MiB anew."""
 
 _CHECKS: tuple[tuple[Callable[[DictConfig], Any], str], ...] = (
     (lambda cfg: cfg.pretrain is not None, "it has a source stage"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -29,6 +30,10 @@ class StackedLauncher(Launcher):
         self.hydra_context: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        if not isinstance(self.n_jobs, int) or self.n_jobs == 0:
+            raise HydraException(
+                f"hydra.launcher.n_jobs={self.n_jobs}: expected a number of processes, -1 for one on each core"
+            )
         # The sweeper, which tries all configs before the first job is launched, has the same context.
         hydra_context.config_loader = Compositions(hydra_context.config_loader)  # type: ignore[assignment]
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config

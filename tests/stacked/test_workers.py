@@ -37,9 +37,9 @@ def test_two_processes_leave_the_runs_of_one(tmp_path, capfd):
 
 
 def test_a_process_that_is_killed_ends_the_sweep_and_a_second_start_completes_it(tmp_path):
-    words = ("method=mmd", "seed=0,1,2,3", "hydra/launcher=stacked", "hydra.launcher.n_jobs=2")
+    words = ("method=mmd", "seed=0,1,2,3", "hydra/launcher=stacked")
     fatal = "+validators.fatal={_target_: planted.Fatal, seed: ${seed}}"
-    status, out, err = sweep(tmp_path, *words, fatal, **{FATAL_SEED: "2"})
+    status, out, err = sweep(tmp_path, *words, "hydra.launcher.n_jobs=2", fatal, **{FATAL_SEED: "2"})
     assert status == 1
     found = endings(out)
     assert found[2][0] == found[3][0] == "failed"
@@ -52,10 +52,12 @@ def test_a_process_that_is_killed_ends_the_sweep_and_a_second_start_completes_it
     assert complete_seeds(tmp_path) == [0, 1, 2, 3]
 
 
-def test_a_number_of_processes_that_there_cannot_be_is_said(tmp_path):
-    status, out, _ = sweep(tmp_path, "seed=0,1", "hydra/launcher=stacked", "hydra.launcher.n_jobs=0")
-    assert status == 1
-    assert "n_jobs == 0" in endings(out)[0][1]
+@pytest.mark.parametrize("number", ["0", "two"])
+def test_a_number_of_processes_that_there_cannot_be_is_said(number, tmp_path, capfd):
+    words = ("hydra/launcher=stacked", f"hydra.launcher.n_jobs={number}", f"runs={tmp_path}")
+    assert call("train", "-m", *TOY, "method=mmd", "seed=0,1", *words) == 1
+    said = f"error: hydra.launcher.n_jobs={number}: expected a number of processes, -1 for one on each core"
+    assert capfd.readouterr().err.splitlines() == [said]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 8])

@@ -1,39 +1,31 @@
 """hydra/launcher=stacked with hydra.launcher.n_jobs: processes that share the runs, each with stacks of its own."""
 
-import json
-
 import pytest
 import torch
 from conftest import TOY, call
 from planted import FATAL_SEED, complete_seeds, endings, states, sweep
-from saved_runs import WIDE
+from stacked.test_launcher import SWEEP, results, weights_of
+from stacked.test_launcher import sweep as stacked_sweep
 
 from da.stacked.jobs import key_of, shares
 
-WEIGHTS = "method.weights.align.high=0.1,0.5,2"
-
-
-def weights(runs):
-    """The last weights of every run, by its folder's path below `runs`."""
-    return {
-        path.relative_to(runs): torch.load(path, weights_only=True)["state_dict"] for path in runs.rglob("last.ckpt")
-    }
-
 
 def test_two_processes_leave_the_runs_of_one(tmp_path, capfd):
-    for name, words in (("one", ()), ("two", ("hydra.launcher.n_jobs=2",))):
-        stacked = ("hydra/launcher=stacked", WEIGHTS, "seed=0,1", f"runs={tmp_path / name}", *words)
-        assert call("train", "-m", *TOY, *WIDE, "method=mmd", *stacked) == 0
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert stacked_sweep(one, *SWEEP) == stacked_sweep(two, *SWEEP, "hydra.launcher.n_jobs=2") == 0
     said = capfd.readouterr().out
     assert "mmd seeds 0, 1, 6 runs at once" in said
     assert "mmd seed 0, 3 runs at once" in said
     assert "mmd seed 1, 3 runs at once" in said
     assert "5  done     method.weights.align.high=2 seed=1" in said
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    assert len(one) == 6
-    assert one.keys() == two.keys()
-    assert all(torch.equal(value, two[run][name]) for run, own in one.items() for name, value in own.items())
-    assert {json.loads(path.read_text())["stacked"] for path in (tmp_path / "two").rglob("results.json")} == {3}
+    found = results(two)
+    assert len(found) == 6
+    assert found.keys() == results(one).keys()
+    assert {run["stacked"] for run in found.values()} == {3}
+    for run in found:
+        here, there = weights_of(one / run, "last"), weights_of(two / run, "last")
+        assert here.keys() == there.keys()
+        assert all(torch.equal(value, there[name]) for name, value in here.items())
 
 
 def test_a_process_that_is_killed_ends_the_sweep_and_a_second_start_completes_it(tmp_path):

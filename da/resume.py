@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from omegaconf import DictConfig
 
-from da.callbacks.checkpoints import SELECTED, newest_checkpoint
+from da.callbacks.checkpoints import SELECTED, knows_best, newest_checkpoint
 from da.models.state import load_checkpoint
 from da.record import recorded, whole_file
 from da.settings import config_hash
@@ -70,7 +70,7 @@ def take_along(saved: Saved, folder: Path) -> None:
     if saved.lies_in(folder):
         return
     theirs = saved.path.with_name(SELECTED)
-    if saved.content.get("callbacks", {}).get("Scores", {}).get("history"):
+    if knows_best(saved.content):
         if not theirs.is_file():
             raise FileNotFoundError(
                 f"{saved.path} goes on with epochs of which the best is kept in {theirs}, which is not there; "

@@ -156,11 +156,16 @@ class SelectedCheckpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
 
+def knows_best(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether epochs were scored before this checkpoint, the best of which is kept in selected.ckpt."""
+    return bool(checkpoint.get("callbacks", {}).get("Scores", {}).get("history"))
+
+
 def check_same_selection(checkpoint: Mapping[str, Any], monitor: str, where: str) -> None:
     """Raise ValueError if the run of this checkpoint kept the best of its epochs by another metric than `monitor`."""
-    callbacks = checkpoint.get("callbacks", {})
-    kept = {state["monitor"] for key, state in callbacks.items() if key.startswith(SelectedCheckpoint.__qualname__)}
-    if callbacks.get("Scores", {}).get("history") and monitor not in kept:
+    states = checkpoint.get("callbacks", {}).items()
+    kept = {state["monitor"] for key, state in states if key.startswith(SelectedCheckpoint.__qualname__)}
+    if knows_best(checkpoint) and monitor not in kept:
         was = ", ".join(kept) or "another version"
         raise ValueError(
             f"{where} is of a run that kept its best epoch by {was}, not by {monitor}: "
